@@ -1,0 +1,30 @@
+"""`python -m services.analyzer`: one analyzer, configured by the environment alone."""
+
+import asyncio
+
+from services.analyzer.service import analyze
+from services.analyzer.settings import AnalyzerSettings
+from shared.redis.client import connect
+from shared.redis.deployment import join
+from shared.redis.lease import Lease, hold
+from shared.runtime import run_service, until_ready
+
+READ_BLOCK_SECONDS = 2.0
+
+
+async def serve(settings: AnalyzerSettings, stop: asyncio.Event) -> None:
+    """Hold every partition this process can get, and analyze each."""
+    url = settings.redis_url.get_secret_value()
+    async with connect(url, service="analyzer") as redis, connect(url, service="analyzer", block_seconds=READ_BLOCK_SECONDS) as reader:
+        deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
+        if deployment is None:
+            return
+
+        async def work(lease: Lease) -> None:
+            await analyze(redis, reader, lease, settings, block_ms=int(READ_BLOCK_SECONDS * 1000))
+
+        await hold(redis, deployment, "analyzer", settings.lease_seconds, work, stop)
+
+
+if __name__ == "__main__":
+    run_service("analyzer", AnalyzerSettings, serve)

@@ -1,0 +1,44 @@
+"""The simple moving average of a ticker's last prices, exact to the last digit."""
+
+from collections import deque
+from collections.abc import Iterable
+from decimal import Decimal
+
+_SIX_PLACES = Decimal("0.000001")
+
+
+class Window:
+    """The last `period` prices of a ticker and their sum.
+
+    The bounds of the contract (twelve digits, eight decimals, period 500) keep every sum within the 28 digits of the
+    default decimal context, so that adding and taking away leaves no error.
+    """
+
+    __slots__ = ("period", "prices", "total")
+
+    def __init__(self, period: int, prices: Iterable[Decimal] = ()) -> None:
+        self.period = period
+        self.prices = deque(prices)
+        self.total = sum(self.prices, Decimal(0))
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether there are enough prices for an average."""
+        return len(self.prices) == self.period
+
+    def push(self, price: Decimal) -> None:
+        """Take in the newest price; the oldest one leaves a full window."""
+        prices = self.prices
+        prices.append(price)
+        if len(prices) > self.period:
+            self.total += price - prices.popleft()
+        else:
+            self.total += price
+
+    def average_text(self) -> str:
+        """The average of a warm window in six places, half-even, without trailing zeros.
+
+        Rounding to 28 digits and then to six places is rounding once: an exact quotient that is no tie is at least
+        10^-8 / 500 away from one.
+        """
+        return str((self.total / self.period).quantize(_SIX_PLACES)).rstrip("0").rstrip(".")

@@ -1,0 +1,169 @@
+"""The analyzer's loop: load the committed state, then read → digest → commit, with one commit in flight.
+
+The next batch is read and digested while the commit of the one before is on its way, which doubles the throughput. It is
+sent only after that commit was answered OK or DUP; after any other answer, and after any error, everything in memory is
+thrown away and loaded again.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+from redis.asyncio import Redis
+
+from services.analyzer.settings import AnalyzerSettings
+from services.analyzer.state_machine import StateMachine
+from shared.backoff import Backoff
+from shared.commits import Digest
+from shared.errors import ConfigurationError, Fenced, Problem
+from shared.redis import log as partition_log
+from shared.redis.client import TRY_AGAIN
+from shared.redis.lease import Lease
+from shared.redis.log import BATCH_ENTRIES, Answer, Read
+from shared.runtime import wait_or_stop
+
+log = structlog.get_logger(__name__)
+
+TRIM_SECONDS = 1.0
+NEARLY_FULL = 0.8
+"""Part of STREAM_CAP from which trimming does not wait for its turn."""
+
+
+class Reload(Exception):
+    """The partition is not as this process remembers it: load it again."""
+
+
+async def analyze(redis: Redis, reader: Redis, lease: Lease, settings: AnalyzerSettings, *, block_ms: int) -> None:
+    """Work on a partition until the lease ends. Raise `Fenced` when somebody else holds it."""
+    worker = _Worker(redis, reader, lease, settings, block_ms)
+    trimming = asyncio.create_task(worker.trim_for_ever(), name=f"trim-{lease.partition}")
+    try:
+        await worker.run()
+    finally:
+        trimming.cancel()
+        with suppress(asyncio.CancelledError):
+            await trimming
+
+
+class _Worker:
+    def __init__(self, redis: Redis, reader: Redis, lease: Lease, settings: AnalyzerSettings, block_ms: int) -> None:
+        self._redis = redis
+        self._reader = reader
+        self._lease = lease
+        self._partition = lease.partition
+        self._settings = settings
+        self._block_ms = block_ms
+        self._nearly_full = asyncio.Event()
+        self._log = log.bind(partition=lease.partition)
+
+    async def run(self) -> None:
+        """Load and follow, again and again, until the lease ends."""
+        backoff = Backoff()
+        while not self._lease.ended.is_set():
+            try:
+                await self._load_and_follow(backoff)
+            except Reload as reason:
+                self._log.info("loading again", reason=str(reason))
+            except TRY_AGAIN as error:
+                if backoff.failures == 0:
+                    self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
+                self._lease.progress()
+                await wait_or_stop(self._lease.ended, backoff.next_seconds())
+
+    async def _load_and_follow(self, backoff: Backoff) -> None:
+        state = await partition_log.load(self._redis, self._partition)
+        if state.period != self._settings.sma_period:
+            mine = str(self._settings.sma_period)
+            raise ConfigurationError((Problem("SMA_PERIOD", mine, f"was changed to {state.period} in this deployment"),))
+        if backoff.failures:
+            self._log.info("going on", cursor=state.cursor)
+        backoff.reset()
+        await self._follow(StateMachine(state), state.incarnation)
+
+    async def _follow(self, machine: StateMachine, incarnation: str) -> None:
+        in_flight: asyncio.Task[None] | None = None
+        try:
+            while (found := await self._read(machine.cursor)) is not None:
+                if found.incarnation != incarnation:
+                    raise Reload("a new incarnation of the partition began")
+                self._lease.progress()
+                if found.entries:
+                    digest = machine.digest(found.entries, found.seq)
+                    self._report(digest)
+                    if in_flight is not None:
+                        await in_flight
+                    in_flight = asyncio.create_task(self._commit(digest, incarnation), name=f"commit-{self._partition}")
+                # A full batch means that more is waiting: only then is there something to overlap with.
+                if in_flight is not None and len(found.entries) < BATCH_ENTRIES:
+                    await in_flight
+                    in_flight = None
+        finally:
+            if in_flight is not None:
+                await asyncio.wait({in_flight})
+                in_flight.exception()  # looked at here, so that an error on its way is not reported a second time
+        if in_flight is not None:
+            in_flight.result()
+
+    async def _read(self, after: str) -> Read | None:
+        """Read the next batch; None once the lease ended. Giving up a read loses nothing: reading has no side effect."""
+        reading = asyncio.ensure_future(
+            partition_log.read(self._reader, "ticks", self._partition, after, count=BATCH_ENTRIES, block_ms=self._block_ms)
+        )
+        return await self._lease.while_held(reading)
+
+    async def _commit(self, digest: Digest, incarnation: str) -> None:
+        """Send a digest until it is in; return on OK and DUP only."""
+        room = Backoff(0.02, 1.0)
+        while True:
+            committed = await partition_log.commit(
+                self._redis,
+                self._partition,
+                token=self._lease.token,
+                period=self._settings.sma_period,
+                incarnation=incarnation,
+                cap=self._settings.stream_cap,
+                digest=digest,
+            )
+            if max(committed.ticks_length, committed.enriched_length) >= NEARLY_FULL * self._settings.stream_cap:
+                self._nearly_full.set()
+            if committed.answer is not Answer.FULL:
+                return self._settle(committed.answer)
+            if room.failures == 0:
+                self._log.warning("enriched stream is full, waiting for its readers", length=committed.enriched_length)
+            self._lease.progress()
+            if await wait_or_stop(self._lease.ended, room.next_seconds()):
+                return None
+
+    def _settle(self, answer: Answer) -> None:
+        if answer is Answer.FENCED:
+            raise Fenced("analyzer", self._partition)
+        if answer in (Answer.RESET, Answer.CONFLICT):
+            raise Reload(f"the commit was answered {answer}")
+
+    def _report(self, digest: Digest) -> None:
+        if digest.outcome.deadletters:
+            first_id, reason = digest.outcome.deadletters[:2]
+            self._log.warning("entries dead-lettered", count=len(digest.outcome.deadletters) // 3, first=first_id, reason=reason)
+        for first, last in digest.missing:
+            self._log.error("ticks were deleted before they were read", first_seq=first, last_seq=last)
+
+    async def trim_for_ever(self) -> NoReturn:
+        """Trim the partition's streams once a second, and at once when one is nearly full."""
+        while True:
+            self._nearly_full.clear()
+            more = False
+            try:
+                window_ms = int(self._settings.replay_window_seconds * 1000)
+                *_, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+            except TRY_AGAIN as error:
+                self._log.debug("not trimmed", reason=str(error))
+            if not more:
+                await self._wait_for_trim()
+
+    async def _wait_for_trim(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRIM_SECONDS):
+                await self._nearly_full.wait()
+        # Even when a stream stays nearly full: there is nothing to trim until some reader moves.
+        await asyncio.sleep(0.05)

@@ -1,0 +1,1 @@
+"""The read-only REST service and the dashboard: not in this version."""

@@ -1,0 +1,48 @@
+"""`python -m services.persister`: one persister, configured by the environment alone."""
+
+import asyncio
+
+from services.persister.service import persist
+from services.persister.settings import PersisterSettings
+from services.persister.store import POSTGRES_AWAY, Store, connect_store
+from shared.errors import ConfigurationError, NotReady, Problem
+from shared.redis.client import connect
+from shared.redis.deployment import join
+from shared.redis.lease import Lease, hold
+from shared.runtime import run_service, until_ready
+
+READ_BLOCK_SECONDS = 2.0
+
+
+async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
+    """Hold every partition this process can get, and store its streams."""
+    url = settings.redis_url.get_secret_value()
+    async with (
+        connect(url, service="persister") as redis,
+        connect(url, service="persister", block_seconds=READ_BLOCK_SECONDS) as reader,
+        connect_store(settings.database_url.get_secret_value()) as store,
+    ):
+        ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
+        deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
+        if ready is None or deployment is None:
+            return
+
+        async def work(lease: Lease) -> None:
+            await persist(redis, reader, store, lease, block_ms=int(READ_BLOCK_SECONDS * 1000))
+
+        await hold(redis, deployment, "persister", settings.lease_seconds, work, stop)
+
+
+async def check_database(store: Store, partitions: int) -> bool:
+    """Raise `NotReady` until the tables are there, `ConfigurationError` if they were set up for other PARTITIONS."""
+    found = await store.partitions()
+    if found is None:
+        raise NotReady("the database is not set up; run `tickstream migrate`")
+    if found != partitions:
+        allowed = f"this database was set up with PARTITIONS={found}; it is fixed for a deployment"
+        raise ConfigurationError((Problem("PARTITIONS", str(partitions), allowed),))
+    return True
+
+
+if __name__ == "__main__":
+    run_service("persister", PersisterSettings, serve)

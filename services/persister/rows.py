@@ -1,0 +1,152 @@
+"""Entries of a stream as lines of PostgreSQL's text COPY. Pure.
+
+The stream's own strings go through as they are: numbers are parsed by PostgreSQL, not here, and the entry's pattern
+admits no tab, newline or backslash, so that nothing needs escaping.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from shared.commits import Entries
+from shared.errors import InvalidEntry
+from shared.events import parse_enriched, parse_tick
+from shared.incarnations import Head, label
+from shared.sequence import SequenceCheck
+
+NULL = "\\N"
+
+
+class Position(NamedTuple):
+    """How far a stream is stored: the last entry's incarnation, id and seq, and the entries passed so far.
+
+    An empty incarnation: nothing was stored yet.
+    """
+
+    incarnation: str
+    entry_id: str
+    seq: int
+    passed: int
+
+
+NOWHERE = Position("", "0-0", 0, 0)
+
+
+class StreamEvent(NamedTuple):
+    """A row of `stream_events`; `at_ms` None: now."""
+
+    stream: str
+    kind: str
+    incarnation: str
+    first_seq: int | None
+    last_seq: int | None
+    detail: dict[str, object]
+    at_ms: int | None = None
+
+
+class Line(NamedTuple):
+    """One row as a line of COPY, with what is needed to name it if PostgreSQL refuses it."""
+
+    text: str
+    entry_id: str
+    seq: int
+
+
+@dataclass
+class Lines:
+    """What a batch becomes: lines to store, events to note, and the position after it."""
+
+    position: Position
+    lines: list[Line] = field(default_factory=list)
+    events: list[StreamEvent] = field(default_factory=list)
+
+
+Encode = Callable[[str, Mapping[str, str]], tuple[int, str]]
+"""Entry id and fields to (seq, the columns after seq); raises `InvalidEntry`."""
+
+
+def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
+    """Encode a non-empty batch that was read after `before` while `head` was the partition's."""
+    if stream == "events":
+        return _copied(entries, before, head)
+    encode_entry, is_dense = ENCODERS[stream]
+    sequence = SequenceCheck(before.seq)
+    newest, missing_entries = head.last_seq[stream], 0
+    latest_end = head.lineage[-1].end_on(stream).seq if head.lineage else 0
+    lines: list[Line] = []
+    events: list[StreamEvent] = []
+    incarnation = before.incarnation
+    for entry_id, fields in entries:
+        try:
+            seq, columns = encode_entry(entry_id, fields)
+            missing = sequence.advance(seq, newest)
+        except InvalidEntry as invalid:
+            events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), fields))
+            continue
+        incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
+        if missing and is_dense:
+            missing_entries += missing
+            events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
+        lines.append(Line(f"{incarnation}\t{partition}\t{seq}\t{columns}\n", entry_id, seq))
+    passed = before.passed + len(entries) + missing_entries
+    position = Position(incarnation or head.incarnation, entries[-1][0], sequence.last, passed)
+    return Lines(position, lines, events)
+
+
+def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, fields: Mapping[str, str]) -> StreamEvent:
+    payload = msgspec.json.encode(fields).decode()[:4096]
+    return StreamEvent(stream, "rejected", incarnation, None, None, {"entry_id": entry_id, "reason": reason, "payload": payload})
+
+
+def rejected_line(stream: str, line: Line, reason: str) -> StreamEvent:
+    """The event for a row that PostgreSQL refused."""
+    incarnation = line.text.partition("\t")[0]
+    return StreamEvent(
+        stream, "rejected", incarnation, line.seq, line.seq, {"entry_id": line.entry_id, "reason": reason, "payload": line.text}
+    )
+
+
+def _copied(entries: Entries, before: Position, head: Head) -> Lines:
+    """What only a function saw, noted in `events:{p}`, becomes rows of `stream_events`."""
+    events = [_copy(entry_id, fields, head) for entry_id, fields in entries]
+    position = Position(head.incarnation, entries[-1][0], head.last_seq["events"], before.passed + len(entries))
+    return Lines(position, [], events)
+
+
+def _copy(entry_id: str, fields: Mapping[str, str], head: Head) -> StreamEvent:
+    try:
+        first, last = (int(fields[name]) if fields[name] else None for name in ("first_seq", "last_seq"))
+        detail = msgspec.json.decode(fields["detail"] or "{}", type=dict[str, object])
+        return StreamEvent(fields["stream"], fields["kind"], fields["incarnation"], first, last, detail, int(fields["ts"]))
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
+        return _rejected("events", head.incarnation, entry_id, f"no stream event: {error!r}", fields)
+
+
+def _tick(entry_id: str, fields: Mapping[str, str]) -> tuple[int, str]:
+    t = parse_tick(fields)
+    quoted_at = timestamp(t.quote_ts) if t.quote_ts else NULL
+    return int(t.seq), f"{entry_id}\t{t.ticker}\t{t.price}\t{timestamp(t.ts)}\t{t.source}\t{t.volume or NULL}\t{quoted_at}"
+
+
+def _enriched(entry_id: str, fields: Mapping[str, str]) -> tuple[int, str]:
+    e = parse_enriched(fields)
+    columns = f"{entry_id}\t{e.tick_id}\t{e.ticker}\t{e.price}\t{e.sma or NULL}\t{e.alert or NULL}\t{timestamp(e.ts)}\t{e.source}"
+    return int(e.seq), columns
+
+
+ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
+"""Stream to its encoder, and whether its seqs are dense, so that a hole is a loss (a dead letter leaves no enriched event)."""
+
+
+def timestamp(ms: str) -> str:
+    """Epoch milliseconds as PostgreSQL reads a timestamptz, whatever the server's time zone."""
+    return f"{_second(ms[:-3] or '0')}.{ms[-3:]:0>3}+00"
+
+
+@lru_cache(maxsize=8192)
+def _second(seconds: str) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")

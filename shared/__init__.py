@@ -1,0 +1,1 @@
+"""What the services agree on, and the runtime they stand on; imports no service."""

@@ -1,0 +1,146 @@
+"""The events on the streams, their field order and the exact text of their values.
+
+Prices stay text from the provider to PostgreSQL; only who computes with them makes a `Decimal`.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
+
+from shared.errors import InvalidEntry
+
+TICKER = r"[A-Z0-9][A-Z0-9.:\-]{0,31}"
+PRICE = r"(?:0|[1-9]\d{0,11})(?:\.\d{0,7}[1-9])?"
+"""Canonical decimal text: at most twelve digits before the point and eight after it, no trailing zeros."""
+
+_SEQ = r"[1-9]\d{0,15}"
+_TIME_MS = r"\d{1,14}"
+_SOURCE = r"[a-z][a-z0-9\-]{0,31}"
+_ENTRY_ID = r"\d{1,20}-\d{1,20}"
+_POSITIVE_PRICE = rf"(?=[\d.]*[1-9]){PRICE}"
+
+_PLAIN = re.ASCII
+_ticker = re.compile(TICKER, _PLAIN).fullmatch
+_tick = re.compile(
+    rf"{_SEQ}\t{TICKER}\t{_POSITIVE_PRICE}\t{_TIME_MS}\t{_SOURCE}\t(?:{PRICE})?\t(?:{_TIME_MS})?\t\d{{0,15}}", _PLAIN
+).fullmatch
+_enriched = re.compile(
+    rf"{_SEQ}\t{TICKER}\t{_POSITIVE_PRICE}\t{_TIME_MS}\t{_SOURCE}\t{_ENTRY_ID}\t(?:{PRICE})?\t(?:bullish|bearish)?", _PLAIN
+).fullmatch
+
+BIGGEST_PRICE = Decimal(10) ** 12
+MOST_DECIMALS = 8
+
+
+class Tick(NamedTuple):
+    """One entry of `ticks:{p}`. Times are epoch milliseconds UTC as text; empty text is no value."""
+
+    seq: str
+    ticker: str
+    price: str
+    ts: str
+    source: str
+    volume: str = ""
+    quote_ts: str = ""
+    shed: str = ""
+
+
+class Enriched(NamedTuple):
+    """One entry of `enriched:{p}`: a tick with its average (empty until warm) and its alert (mostly empty)."""
+
+    seq: str
+    ticker: str
+    price: str
+    ts: str
+    source: str
+    tick_id: str
+    sma: str = ""
+    alert: str = ""
+
+
+def is_ticker(text: str) -> bool:
+    """Whether `text` is a well-formed ticker, known or not."""
+    return _ticker(text) is not None
+
+
+def parse_tick(fields: Mapping[str, str]) -> Tick:
+    """Read an entry of `ticks:{p}`; raise `InvalidEntry` that names the first bad field."""
+    try:
+        tick = Tick(
+            fields["seq"], fields["ticker"], fields["price"], fields["ts"],
+            fields["source"], fields["volume"], fields["quote_ts"], fields["shed"],
+        )  # fmt: skip
+    except KeyError as missing:
+        raise InvalidEntry(f"field {missing.args[0]} is missing") from None
+    # One match of the whole line costs an eighth of eight matches of its fields.
+    if _tick("\t".join(tick)) is None:
+        raise InvalidEntry(_bad_field(Tick._fields, tick, _TICK_PATTERNS))
+    return tick
+
+
+def parse_enriched(fields: Mapping[str, str]) -> Enriched:
+    """Read an entry of `enriched:{p}`; raise `InvalidEntry` that names the first bad field."""
+    try:
+        event = Enriched(
+            fields["seq"], fields["ticker"], fields["price"], fields["ts"],
+            fields["source"], fields["tick_id"], fields["sma"], fields["alert"],
+        )  # fmt: skip
+    except KeyError as missing:
+        raise InvalidEntry(f"field {missing.args[0]} is missing") from None
+    if _enriched("\t".join(event)) is None:
+        raise InvalidEntry(_bad_field(Enriched._fields, event, _ENRICHED_PATTERNS))
+    return event
+
+
+_COMMON = {"seq": _SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
+_TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
+_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": rf"(?:{PRICE})?", "alert": r"(?:bullish|bearish)?"}
+
+
+def _bad_field(names: tuple[str, ...], values: tuple[str, ...], patterns: Mapping[str, str]) -> str:
+    for name, value in zip(names, values, strict=True):
+        if re.fullmatch(patterns[name], value, _PLAIN) is None:
+            return f"{name} {value[:64]!r} is not allowed"
+    raise AssertionError("the line was refused but every field is good")
+
+
+def canonical_price(text: str) -> str:
+    """Return the canonical text of a price that a provider or a file gives, such as "10.50" -> "10.5".
+
+    Raise `InvalidEntry` if it is not a finite number above 0 and below 10^12 with at most eight decimals.
+    """
+    price = canonical_decimal(text)
+    if price == "0":
+        raise InvalidEntry(f"price {text[:64]!r} is not above 0")
+    return price
+
+
+def canonical_decimal(text: str) -> str:
+    """Return the canonical text of a number from 0 (a volume may be 0) to below 10^12; raise `InvalidEntry` otherwise."""
+    if len(text) > 64 or not text.isascii():
+        raise InvalidEntry(f"{text[:64]!r} is not a number")
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise InvalidEntry(f"{text!r} is not a number") from None
+    if not value.is_finite() or value < 0 or value >= BIGGEST_PRICE:
+        raise InvalidEntry(f"{text!r} is not a number from 0 to below 1e12")
+    return decimal_text(value)
+
+
+def decimal_text(value: Decimal) -> str:
+    """Return `value` (0 or above) without exponent and trailing zeros; raise `InvalidEntry` beyond eight decimals."""
+    plain = f"{value:f}"
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+        if len(plain) - plain.find(".") - 1 > MOST_DECIMALS and "." in plain:
+            raise InvalidEntry(f"{plain[:64]!r} has more than {MOST_DECIMALS} decimals")
+    return plain.lstrip("-") or "0"
+
+
+def iso(ms: int | str) -> str:
+    """Return epoch milliseconds as the contract's JSON time, `YYYY-MM-DDTHH:MM:SS.mmm+00:00`."""
+    seconds, millis = divmod(int(ms), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}+00:00"

@@ -1,0 +1,47 @@
+"""Redis clients whose failures we see: no hidden retry, no hidden reuse of a connection with an unread answer.
+
+A retry inside the client would repeat a write whose answer was lost; our own code owns every retry, because it alone
+knows whether a repetition is harmless.
+"""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from shared.errors import TransientError
+
+REDIS_AWAY: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+"""Redis did not answer: whether it did what was asked is not known."""
+
+TRY_AGAIN: tuple[type[Exception], ...] = (TransientError, *REDIS_AWAY)
+"""What a loop that may repeat its step waits out with back-off."""
+
+ANSWER_SECONDS = 5.0
+"""No call of ours runs longer than a few milliseconds; this long without an answer is a dead connection."""
+
+CONNECTIONS = 512
+"""Enough for a reader and a writer of each of 64 partitions; the pool raises beyond it."""
+
+
+def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
+    """Return a client (`async with`) that shows in `CLIENT LIST` as `tickstream:<service>`.
+
+    `block_seconds` is the longest BLOCK this client will use; a client for blocking reads is a client of its own.
+    """
+    return Redis.from_url(
+        url,
+        protocol=3,
+        decode_responses=True,
+        # A stranger's entry may hold any bytes: it becomes a dead letter, not an exception in the parser.
+        encoding_errors="backslashreplace",
+        client_name=f"tickstream:{service}",
+        socket_timeout=block_seconds + 2.0 if block_seconds else ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=CONNECTIONS,
+        # With the default the guard against an unread answer is off under RESP3 (a later GET returned another key's value).
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )

@@ -1,0 +1,602 @@
+#!lua name=tickstream_1
+-- Everything that writes the streams. Each function runs alone and whole: it validates first and writes after, and no
+-- answer but OK leaves a trace. Names carry a version, so that two versions of the services can run side by side.
+--
+-- Rules, each from a failure that was reproduced:
+-- * every key is declared in KEYS (a hidden key tears a call in a migrating cluster slot);
+-- * the TYPE of every key and every value is checked before the first write (an error in mid-call keeps earlier writes);
+-- * no unpack of more than 1 000 values; ids are compared as (length, text), because doubles lose precision.
+
+local call -- redis.call, which exists only while a function runs: bound by `register`
+
+local LINEAGE_LENGTH = 64
+local EVENTS_KEPT = 1000
+local DEADLETTERS_KEPT = 100000
+local PAYLOAD_BYTES = 4096
+local MOST_ENTRIES = 1000
+local FUTURE_MS = 5000
+local TRIM_STEP = 1000
+
+-- ---------------------------------------------------------------------------------------------- small helpers
+
+local function refuse(code, text)
+  return redis.error_reply(code .. ' ' .. text)
+end
+
+-- `types` maps a key to the type it must have when it exists.
+local function wrong_type(types)
+  for key, wanted in pairs(types) do
+    local found = call('TYPE', key)['ok']
+    if found ~= 'none' and found ~= wanted then
+      return refuse('WRONGTYPE', key .. ' is a ' .. found .. ', not a ' .. wanted)
+    end
+  end
+end
+
+local function is_below(a, b) -- both entry ids as Redis writes them
+  local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
+  if a_ms ~= b_ms then
+    if #a_ms ~= #b_ms then return #a_ms < #b_ms end
+    return a_ms < b_ms
+  end
+  if #a_n ~= #b_n then return #a_n < #b_n end
+  return a_n < b_n
+end
+
+local function is_id(text)
+  return type(text) == 'string' and #text <= 41 and string.match(text, '^%d+%-%d+$') ~= nil
+end
+
+local function count_of(text) -- a whole number from 0 to 2^53, or nil
+  if type(text) == 'string' and #text <= 16 and string.match(text, '^%d+$') then return tonumber(text) end
+end
+
+local function now_ms()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number) -- %d fails beyond 2^31 in some builds, tostring turns 1e14 into an exponent
+  return string.format('%.0f', number)
+end
+
+local function stream_info(key)
+  if call('EXISTS', key) == 0 then return { id = '0-0', added = 0, length = 0 } end
+  local info, found = call('XINFO', 'STREAM', key), {}
+  for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
+  return { id = found['last-generated-id'], added = found['entries-added'], length = found['length'] }
+end
+
+local function group_info(key)
+  local groups = {}
+  if call('EXISTS', key) == 0 then return groups end
+  for _, row in ipairs(call('XINFO', 'GROUPS', key)) do
+    local group = {}
+    for i = 1, #row, 2 do group[row[i]] = row[i + 1] end
+    groups[group['name']] = group
+  end
+  return groups
+end
+
+local function contains(list, value)
+  for _, found in ipairs(list or {}) do
+    if found == value then return true end
+  end
+  return false
+end
+
+local function hset_pairs(key, pairs_list)
+  for i = 1, #pairs_list, MOST_ENTRIES do
+    call('HSET', key, unpack(pairs_list, i, math.min(i + MOST_ENTRIES - 1, #pairs_list)))
+  end
+end
+
+local function report(log, events, kind, stream, incarnation, first, last, detail)
+  local seq = call('HINCRBY', log, 'events_seq', 1)
+  call('XADD', events, 'MAXLEN', EVENTS_KEPT, '*', 'seq', whole(seq), 'kind', kind, 'stream', stream,
+    'incarnation', incarnation, 'first_seq', first, 'last_seq', last, 'detail', detail, 'ts', whole(now_ms()))
+end
+
+local function bury(log, deadletters, stream, entry_id, reason, payload, ms)
+  call('XADD', deadletters, '*', 'stream', stream, 'entry_id', entry_id, 'reason', reason,
+    'payload', string.sub(payload, 1, PAYLOAD_BYTES), 'ts', ms)
+  local dropped = call('XTRIM', deadletters, 'MAXLEN', DEADLETTERS_KEPT)
+  if dropped > 0 then call('HINCRBY', log, 'deadletters_dropped', dropped) end
+end
+
+-- ------------------------------------------------------------------------------------------------ incarnations
+
+-- run_id differs after every restart, fail-over and restored backup: exactly when entries may have been lost.
+local function server_run_id()
+  return string.match(call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+local function new_incarnation_id(run_id)
+  local time = call('TIME')
+  return time[1] .. string.format('%06d', time[2]) .. '-' .. string.sub(run_id, 1, 8)
+end
+
+local function end_of(stream, seq)
+  local info = stream_info(stream)
+  return { seq = seq, id = info.id, added = info.added }
+end
+
+-- The head of the partition in the incarnation of the server as it runs now; nil if the log is gone.
+-- The first write of a call, when the server is another than the one that wrote the log: the end of the former
+-- incarnation is recorded before anything new is written, so that every reader can tell whether it lost something.
+local function current_head(keys)
+  local head = call('HMGET', keys.log, 'incarnation', 'run_id', 'seq', 'enriched_seq', 'cursor', 'period', 'passed', 'required', 'cursor_seq')
+  if not head[1] then return nil end
+  local h = { incarnation = head[1], seq = tonumber(head[3]), enriched_seq = tonumber(head[4]), cursor = head[5],
+              period = head[6], passed = tonumber(head[7]), required = cjson.decode(head[8]), required_text = head[8],
+              cursor_seq = tonumber(head[9]) }
+  local run_id = server_run_id()
+  if head[2] == run_id then return h end
+  local lineage = cjson.decode(call('HGET', keys.log, 'lineage'))
+  lineage[#lineage + 1] = {
+    incarnation = h.incarnation,
+    ticks = end_of(keys.ticks, h.seq),
+    enriched = end_of(keys.enriched, h.enriched_seq),
+    events = end_of(keys.events, tonumber(call('HGET', keys.log, 'events_seq'))),
+  }
+  while #lineage > LINEAGE_LENGTH do table.remove(lineage, 1) end
+  h.incarnation = new_incarnation_id(run_id)
+  call('HSET', keys.log, 'incarnation', h.incarnation, 'run_id', run_id, 'lineage', cjson.encode(lineage))
+  return h
+end
+
+local function unconfigured(log)
+  return refuse('UNCONFIGURED', log .. ' is missing')
+end
+
+-- ------------------------------------------------------------------------------------------------------ groups
+
+-- Creates the required groups of a stream at the beginning, with the stream (one created later, at its end, would lose
+-- what came before). Returns whether one was missing.
+local function ensure_groups(key, required, name)
+  local groups, missing = group_info(key), false
+  for _, group in ipairs(required[name] or {}) do
+    if not groups[group] then
+      call('XGROUP', 'CREATE', key, group, '0', 'MKSTREAM')
+      missing = true
+    end
+  end
+  return missing
+end
+
+-- ------------------------------------------------------------------------------------------------- configuration
+
+-- Claims the deployment's values if nobody has; answers with those that hold.
+-- KEYS: config. ARGV: partitions, period, required groups (JSON). Returns: the three that hold.
+local function configure(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'hash' })
+  if bad then return bad end
+  if call('HEXISTS', keys[1], 'partitions') == 0 then
+    call('HSET', keys[1], 'partitions', args[1], 'sma_period', args[2], 'required', args[3])
+  end
+  return call('HMGET', keys[1], 'partitions', 'sma_period', 'required')
+end
+
+-- Creates the head of a partition if it is missing, whole or not at all.
+-- KEYS: log, ticks, enriched, events. ARGV: period, required groups (JSON). Returns: incarnation.
+local function prepare(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream' })
+  if bad then return bad end
+  local ok, required = pcall(cjson.decode, args[2])
+  if not count_of(args[1]) or not ok or not contains(required.ticks, 'analyzer') then return refuse('ERR', 'bad prepare') end
+  local head = current_head(k)
+  if head then
+    if head.required_text ~= args[2] then call('HSET', k.log, 'required', args[2]) end
+    return head.incarnation
+  end
+  local run_id = server_run_id()
+  local incarnation = new_incarnation_id(run_id)
+  call('HSET', k.log, 'incarnation', incarnation, 'run_id', run_id, 'seq', '0', 'enriched_seq', '0', 'events_seq', '0',
+    'cursor', '0-0', 'cursor_seq', '0', 'passed', '0', 'period', args[1], 'required', args[2], 'lineage', '[]')
+  return incarnation
+end
+
+-- Changes the period: windows and sides of the partition start again at the cursor.
+-- KEYS: log, ticks, enriched, events, sides, latest, then the price list of every ticker in `latest`.
+-- ARGV: new period. Returns: OK, SAME, or RETRY if a ticker came in meanwhile.
+local function change_period(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local types = { [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                  [keys[5]] = 'hash', [keys[6]] = 'hash' }
+  local bad = wrong_type(types)
+  if bad then return bad end
+  if not count_of(args[1]) then return refuse('ERR', 'period') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  if head.period == args[1] then return 'SAME' end
+  if call('HLEN', keys[6]) ~= #keys - 6 then return 'RETRY' end
+  for i = 7, #keys do call('DEL', keys[i]) end
+  call('DEL', keys[5])
+  call('HSET', k.log, 'period', args[1])
+  report(k.log, k.events, 'period', 'enriched', head.incarnation, whole(head.cursor_seq + 1), '',
+    '{"from":' .. head.period .. ',"to":' .. args[1] .. '}')
+  return 'OK'
+end
+
+-- -------------------------------------------------------------------------------------------------------- append
+
+local TICK_VALUES = 7 -- ticker, price, ts, source, volume, quote_ts, shed
+
+local function bad_batch(ticks, rejected, first, count)
+  if not first or first < 1 or not count or count < 1 or count > MOST_ENTRIES then return 'first or count' end
+  if #ticks % TICK_VALUES ~= 0 or #rejected % 3 ~= 0 then return 'number of values' end
+  if #ticks / TICK_VALUES + #rejected / 3 ~= count then return 'count' end
+  for i = 1, #ticks do
+    if type(ticks[i]) ~= 'string' then return 'tick value ' .. i end
+  end
+  for i = 1, #ticks, TICK_VALUES do
+    if #ticks[i] == 0 or not count_of(ticks[i + 2]) then return 'ticker or ts ' .. i end
+  end
+  local before = -1
+  for i = 1, #rejected, 3 do
+    local offset = rejected[i]
+    if type(offset) ~= 'number' or offset <= before or offset >= count then return 'offset of a rejected row' end
+    if type(rejected[i + 1]) ~= 'string' or type(rejected[i + 2]) ~= 'string' then return 'rejected row' end
+    before = offset
+  end
+end
+
+-- Appends a producer's numbered batch to `ticks:{p}`, whole or not at all; what it has already is skipped.
+-- KEYS: log, ticks, enriched, events, producers, last, deadletters, lease:fetcher.
+-- ARGV: token, producer, first number, count, cap, polled ('1': a tick not newer than its ticker's last is skipped),
+--       msgpack [[7 values per tick, flat], [offset, reason, payload per rejected row, flat]].
+-- Returns: {FENCED|AHEAD|FULL|OK, last number stored for the producer, seq, length, refused}.
+local function append(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local producers, last, deadletters, lease = keys[5], keys[6], keys[7], keys[8]
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                           [producers] = 'hash', [last] = 'hash', [deadletters] = 'stream', [lease] = 'hash' })
+  if bad then return bad end
+  local token, producer, polled = args[1], args[2], args[6] == '1'
+  local first, count, cap = count_of(args[3]), count_of(args[4]), count_of(args[5])
+  local body = cmsgpack.unpack(args[7])
+  local ticks, rejected = body[1], body[2]
+  local fault = bad_batch(ticks, rejected, first, count)
+  if fault or not cap then return refuse('ERR', 'bad batch: ' .. (fault or 'cap')) end
+
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  local length = call('XLEN', k.ticks)
+  local stored = tonumber(call('HGET', producers, producer) or '0')
+  if call('HGET', lease, 'token') ~= token then return { 'FENCED', whole(stored), head.seq, length, 0 } end
+  if first + count - 1 <= stored then return { 'OK', whole(stored), head.seq, length, 0 } end
+  if first > stored + 1 then return { 'AHEAD', whole(stored), head.seq, length, 0 } end
+  if length >= cap then return { 'FULL', whole(stored), head.seq, length, 0 } end
+
+  ensure_groups(k.ticks, head.required, 'ticks')
+  local seq, ms, refused = head.seq, now_ms(), 0
+  local now_text, limit = whole(ms), ms + FUTURE_MS
+  local newest = {}
+  local t, r = 1, 1
+  for offset = 0, count - 1 do
+    local is_new = first + offset > stored
+    if rejected[r] == offset then
+      if is_new then bury(k.log, deadletters, '', '', rejected[r + 1], rejected[r + 2], now_text) end
+      r = r + 3
+    else
+      local ticker, ts = ticks[t], ticks[t + 2]
+      if is_new and tonumber(ts) > limit then
+        bury(k.log, deadletters, '', '', 'ts is more than 5 s in the future',
+          table.concat({ ticker, ticks[t + 1], ts, ticks[t + 3] }, ','), now_text)
+        refused = refused + 1
+      elseif is_new then
+        local before = polled and (newest[ticker] or call('HGET', last, ticker))
+        if not (before and tonumber(ts) <= tonumber(before)) then
+          seq = seq + 1
+          call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
+            'source', ticks[t + 3], 'volume', ticks[t + 4], 'quote_ts', ticks[t + 5], 'shed', ticks[t + 6])
+          if polled then
+            newest[ticker] = ts
+            call('HSET', last, ticker, ts)
+          end
+        end
+      end
+      t = t + TICK_VALUES
+    end
+  end
+  call('HSET', producers, producer, whole(first + count - 1))
+  call('HSET', k.log, 'seq', whole(seq))
+  return { 'OK', whole(first + count - 1), seq, length + seq - head.seq, refused }
+end
+
+-- ------------------------------------------------------------------------------------------------ load and commit
+
+-- Returns the analyzer's state of a partition. Called once without lists for the names, then with lists in steps that
+-- stay short; equal cursors prove that all steps saw one state.
+-- KEYS: log, ticks, enriched, events, sides, latest, then price lists. ARGV: '1' if sides and tickers are wanted.
+-- Returns: {incarnation, period, cursor, entries passed, seq of the cursor, sides (flat), tickers, lists}.
+local function load(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local types = { [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                  [keys[5]] = 'hash', [keys[6]] = 'hash' }
+  for i = 7, #keys do types[keys[i]] = 'list' end
+  local bad = wrong_type(types)
+  if bad then return bad end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  local sides, tickers, lists = {}, {}, {}
+  if args[1] == '1' then
+    sides, tickers = call('HGETALL', keys[5]), call('HKEYS', keys[6])
+  end
+  for i = 7, #keys do lists[i - 6] = call('LRANGE', keys[i], 0, -1) end
+  return { head.incarnation, head.period, head.cursor, whole(head.passed), whole(head.cursor_seq), sides, tickers, lists }
+end
+
+local EVENT_VALUES = 8 -- seq, ticker, price, ts, source, tick_id, sma, alert
+
+local function bad_outcome(body, lists)
+  if type(body) ~= 'table' or #body ~= 5 then return 'body' end
+  local prices, events, latest, sides, dead = body[1], body[2], body[3], body[4], body[5]
+  if #prices ~= lists then return 'number of lists' end
+  if #events % EVENT_VALUES ~= 0 or #latest % 2 ~= 0 or #sides % 2 ~= 0 or #dead % 3 ~= 0 then return 'number of values' end
+  for i = 1, lists do
+    if #prices[i] < 1 or #prices[i] > MOST_ENTRIES then return 'length of list ' .. i end
+    for j = 1, #prices[i] do
+      if type(prices[i][j]) ~= 'string' then return 'price' end
+    end
+  end
+  for _, values in ipairs({ events, latest, sides, dead }) do
+    for i = 1, #values do
+      if type(values[i]) ~= 'string' then return 'value ' .. i end
+    end
+  end
+  for i = 1, #events, EVENT_VALUES do
+    if not count_of(events[i]) then return 'seq ' .. i end
+  end
+end
+
+-- Commits what a worker made of the entries after `previous` up to `last`: the compare-and-set on the cursor makes it
+-- exactly-once, whoever calls it and however often.
+-- KEYS: log, ticks, enriched, events, sides, latest, deadletters, lease:analyzer, then the price list of each touched ticker.
+-- ARGV: token, period, incarnation, previous id, last id, seq of the last tick passed, entries passed, cap,
+--       msgpack [prices per list, events (8 values each, flat), latest (ticker, JSON), sides (ticker, side),
+--       dead letters (entry id, reason, payload)].
+-- Returns: {FENCED|RESET|DUP|CONFLICT|FULL|OK, last id or cursor, length of ticks, length of enriched}.
+local function commit(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local sides_key, latest_key, deadletters, lease = keys[5], keys[6], keys[7], keys[8]
+  local types = { [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                  [sides_key] = 'hash', [latest_key] = 'hash', [deadletters] = 'stream', [lease] = 'hash' }
+  for i = 9, #keys do types[keys[i]] = 'list' end
+  local bad = wrong_type(types)
+  if bad then return bad end
+  local token, period, incarnation, previous, last_id = args[1], args[2], args[3], args[4], args[5]
+  local cursor_seq, passed, cap = count_of(args[6]), count_of(args[7]), count_of(args[8])
+  local body = cmsgpack.unpack(args[9])
+  local fault = bad_outcome(body, #keys - 8)
+  if not (is_id(previous) and is_id(last_id) and cursor_seq and passed and cap and count_of(period)) then fault = 'argument' end
+  if fault then return refuse('ERR', 'bad commit: ' .. fault) end
+
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  if call('HGET', lease, 'token') ~= token or head.period ~= period then return { 'FENCED', head.cursor, 0, 0 } end
+  if head.incarnation ~= incarnation then return { 'RESET', head.cursor, 0, 0 } end
+  local ticks_length, enriched_length = call('XLEN', k.ticks), call('XLEN', k.enriched)
+  if head.cursor == last_id then return { 'DUP', last_id, ticks_length, enriched_length } end
+  if head.cursor ~= previous or #call('XRANGE', k.ticks, last_id, last_id) == 0 then
+    return { 'CONFLICT', head.cursor, ticks_length, enriched_length }
+  end
+  local prices, events, latest, sides, dead = body[1], body[2], body[3], body[4], body[5]
+  if enriched_length >= cap and #events > 0 then return { 'FULL', head.cursor, ticks_length, enriched_length } end
+
+  ensure_groups(k.ticks, head.required, 'ticks')
+  ensure_groups(k.enriched, head.required, 'enriched')
+  local keep = -tonumber(period)
+  for i = 1, #prices do
+    call('RPUSH', keys[8 + i], unpack(prices[i]))
+    call('LTRIM', keys[8 + i], keep, -1)
+  end
+  for i = 1, #events, EVENT_VALUES do
+    call('XADD', k.enriched, '*', 'seq', events[i], 'ticker', events[i + 1], 'price', events[i + 2], 'ts', events[i + 3],
+      'source', events[i + 4], 'tick_id', events[i + 5], 'sma', events[i + 6], 'alert', events[i + 7])
+  end
+  hset_pairs(latest_key, latest)
+  hset_pairs(sides_key, sides)
+  local ms = #dead > 0 and whole(now_ms())
+  for i = 1, #dead, 3 do bury(k.log, deadletters, 'ticks', dead[i], dead[i + 1], dead[i + 2], ms) end
+  local enriched_seq = #events > 0 and events[#events - EVENT_VALUES + 1] or whole(head.enriched_seq)
+  call('HSET', k.log, 'cursor', last_id, 'cursor_seq', args[6], 'passed', args[7], 'enriched_seq', enriched_seq)
+  call('HINCRBY', lease, 'beats', 1)
+  call('XGROUP', 'SETID', k.ticks, 'analyzer', last_id, 'ENTRIESREAD', args[7])
+  return { 'OK', last_id, ticks_length, enriched_length + #events / EVENT_VALUES }
+end
+
+-- ---------------------------------------------------------------------------------------------- mirror, snapshot
+
+-- Moves a group to where its reader's own database says it is; never backwards, and only in the same incarnation.
+-- KEYS: log, ticks, enriched, events. ARGV: stream ('ticks' or 'enriched'), group, incarnation, id, entries passed.
+-- Returns: {OK|BEHIND|RESET, entries passed as the group has it}.
+local function mirror(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream' })
+  if bad then return bad end
+  local stream, group, incarnation, id, passed = k[args[1]], args[2], args[3], args[4], count_of(args[5])
+  if not stream or not is_id(id) or not passed then return refuse('ERR', 'bad mirror') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  if head.incarnation ~= incarnation then return { 'RESET', args[5] } end
+  local found = group_info(stream)[group]
+  if found and not is_below(found['last-delivered-id'], id) then return { 'BEHIND', args[5] } end
+  local info = stream_info(stream)
+  if info.id == id then passed = info.added end -- at the end nothing is left to read: heals a count spoilt by a foreign XTRIM
+  if not found then call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
+  call('XGROUP', 'SETID', stream, group, id, 'ENTRIESREAD', whole(passed))
+  return { 'OK', whole(passed) }
+end
+
+-- One consistent look at a partition, for a reader that starts.
+-- KEYS: log, enriched, latest. Returns: {incarnation, lineage (JSON), seq of ticks, seq of enriched, last id of enriched, latest (flat)}.
+local function snapshot(keys)
+  local bad = wrong_type({ [keys[1]] = 'hash', [keys[2]] = 'stream', [keys[3]] = 'hash' })
+  if bad then return bad end
+  local head = call('HMGET', keys[1], 'incarnation', 'lineage', 'seq', 'enriched_seq')
+  if not head[1] then return unconfigured(keys[1]) end
+  return { head[1], head[2], head[3], head[4], stream_info(keys[2]).id, call('HGETALL', keys[3]) }
+end
+
+-- ---------------------------------------------------------------------------------------------------------- trim
+
+-- The lowest id that a group still needs: its oldest pending entry, else where it was last delivered.
+local function needed_by(key, group)
+  if group['pending'] > 0 then return call('XPENDING', key, group['name'])[2] end
+  return group['last-delivered-id']
+end
+
+local function lowest(a, b)
+  if not a or is_below(b, a) then return b end
+  return a
+end
+
+-- Removes up to TRIM_STEP of the oldest entries below `floor` while the stream is longer than `wanted`. Returns how many.
+local function trim_down(key, length, wanted, floor)
+  local oldest = call('XRANGE', key, '-', '+', 'COUNT', math.min(length - wanted, TRIM_STEP) + 1)
+  local bound = oldest[#oldest][1]
+  if is_below(floor, bound) then bound = floor end
+  return call('XTRIM', key, 'MINID', bound)
+end
+
+local function trim_stream(k, name, floor, head, cap, window_id)
+  local key = k[name]
+  local length = call('XLEN', key)
+  if length == 0 or ensure_groups(key, head.required, name) then return 0, false end
+  local is_required = {}
+  for _, group in ipairs(head.required[name] or {}) do is_required[group] = true end
+  local foreign, slowest, slowest_name = floor, nil, nil
+  for group_name, group in pairs(group_info(key)) do
+    local needed = needed_by(key, group)
+    if is_required[group_name] then
+      floor = lowest(floor, needed)
+    else
+      if lowest(slowest, needed) == needed then slowest, slowest_name = needed, group_name end
+    end
+    foreign = lowest(foreign, needed)
+  end
+  local removed = call('XTRIM', key, 'MINID', lowest(foreign, window_id))
+  length = length - removed
+  if length >= cap * 0.8 then
+    local wanted = math.floor(cap * 0.5)
+    local more = trim_down(key, length, wanted, foreign)
+    removed, length = removed + more, length - more
+    if more > 0 and length > wanted then return removed, true end
+  end
+  if length >= cap * 0.95 and slowest and is_below(slowest, floor) then
+    local more = trim_down(key, length, math.floor(cap * 0.9), floor)
+    if more > 0 then
+      local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+      report(k.log, k.events, 'overrun', name, head.incarnation, '', '',
+        cjson.encode({ group = slowest_name, group_at = slowest, first_kept = first and first[1] or '', entries = more }))
+    end
+    removed = removed + more
+    return removed, more > 0 and length - more > cap * 0.9
+  end
+  return removed, false
+end
+
+-- Removes from both streams what nobody needs any more. Never passes a required group.
+-- KEYS: log, ticks, enriched, events. ARGV: cap, replay window in ms. Returns: {removed from ticks, removed from enriched, 1 if there is more to do}.
+local function trim(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream' })
+  if bad then return bad end
+  local cap, window_ms = count_of(args[1]), count_of(args[2])
+  if not cap or not window_ms then return refuse('ERR', 'bad trim') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  local window_id = whole(math.max(0, now_ms() - window_ms)) .. '-0'
+  local ticks, more_ticks = trim_stream(k, 'ticks', head.cursor, head, cap, window_id)
+  local enriched, more_enriched = trim_stream(k, 'enriched', stream_info(k.enriched).id, head, cap, window_id)
+  return { ticks, enriched, (more_ticks or more_enriched) and 1 or 0 }
+end
+
+-- -------------------------------------------------------------------------------------------------------- leases
+
+local GROUPS = { analyzer = { 'ticks' }, persister = { 'ticks', 'enriched' } }
+
+local function leave_groups(k, service, owner)
+  for _, name in ipairs(GROUPS[service] or {}) do
+    if group_info(k[name])[service] then call('XGROUP', 'DELCONSUMER', k[name], service, owner) end
+  end
+end
+
+-- Takes a free lease, or one whose counter the caller saw standing still for LEASE_SECONDS.
+-- KEYS: log, ticks, enriched, events, producers, lease. ARGV: service, owner, new token, token seen, counter seen.
+-- Returns: {1 if it is the caller's, owner, token, counter}.
+local function acquire(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local producers, lease = keys[5], keys[6]
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                           [producers] = 'hash', [lease] = 'hash' })
+  if bad then return bad end
+  local service, owner, token, seen_token, seen_beats = args[1], args[2], args[3], args[4], args[5]
+  if token == '' or owner == '' then return refuse('ERR', 'bad acquire') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  local held = call('HMGET', lease, 'owner', 'token', 'beats')
+  if held[2] == token then return { 1, owner, token, held[3] } end -- the answer of our own acquire was lost
+  if held[2] and held[2] ~= '' and not (held[2] == seen_token and held[3] == seen_beats) then
+    return { 0, held[1], held[2], held[3] }
+  end
+  if held[2] and held[2] ~= '' then
+    call('HDEL', producers, held[2]) -- a fenced token can append no more: its number is of no use
+    leave_groups(k, service, held[1])
+  end
+  call('HSET', lease, 'owner', owner, 'token', token, 'beats', '0')
+  for _, name in ipairs(GROUPS[service] or {}) do
+    if not group_info(k[name])[service] then call('XGROUP', 'CREATE', k[name], service, '0', 'MKSTREAM') end
+    call('XGROUP', 'CREATECONSUMER', k[name], service, owner)
+  end
+  return { 1, owner, token, '0' }
+end
+
+-- Says that the holder is alive. KEYS: lease. ARGV: token. Returns: the counter, or -1 if the lease is somebody else's.
+local function heartbeat(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'hash' })
+  if bad then return bad end
+  if call('HGET', keys[1], 'token') ~= args[1] then return -1 end
+  return call('HINCRBY', keys[1], 'beats', 1)
+end
+
+-- Gives a lease back. KEYS: log, ticks, enriched, events, producers, lease. ARGV: service, owner, token. Returns: 1, or 0 if it was not the caller's.
+local function release(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local bad = wrong_type({ [k.ticks] = 'stream', [k.enriched] = 'stream', [keys[5]] = 'hash', [keys[6]] = 'hash' })
+  if bad then return bad end
+  if call('HGET', keys[6], 'token') ~= args[3] then return 0 end
+  call('HDEL', keys[5], args[3])
+  call('HSET', keys[6], 'owner', '', 'token', '', 'beats', '0')
+  leave_groups(k, args[1], args[2])
+  return 1
+end
+
+-- ------------------------------------------------------------------------------------------------------ registry
+
+local function register(name, run, flags)
+  redis.register_function {
+    function_name = name .. '_1',
+    callback = function(keys, args)
+      call = redis.call
+      return run(keys, args)
+    end,
+    flags = flags,
+  }
+end
+
+register('configure', configure, {})
+register('prepare', prepare, {})
+register('change_period', change_period, {})
+register('append', append, {})
+register('load', load, {})
+register('commit', commit, {})
+register('mirror', mirror, {})
+register('snapshot', snapshot, { 'no-writes' })
+register('trim', trim, { 'allow-oom' })
+register('acquire', acquire, { 'allow-oom' })
+register('heartbeat', heartbeat, { 'allow-oom' })
+register('release', release, { 'allow-oom' })

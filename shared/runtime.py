@@ -1,0 +1,134 @@
+"""How a service lives: read the environment, run until a signal, stop intake, drain within the grace, exit with the right code.
+
+Exit codes: 0 after SIGTERM, SIGINT or a finished job, 2 for a bad configuration (one line per bad variable), 1 otherwise.
+A second signal exits at once.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import structlog
+
+from shared.backoff import Backoff
+from shared.errors import ConfigurationError
+from shared.logging import configure_logging
+from shared.redis.client import TRY_AGAIN
+from shared.settings import Settings, read_settings
+
+GRACE_SECONDS = 9.0
+"""Below the ten seconds after which an orchestrator kills."""
+
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+def run_service(name: str, model: type[S], serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> NoReturn:
+    """Run `serve(settings, stop)` as the service `name` and exit; `stop` is set by the first SIGTERM or SIGINT."""
+    try:
+        settings = read_settings(model)
+        configure_logging(name, settings)
+        _run(_main(name, settings, serve))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Exception:
+        log.exception("service failed")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        from uvloop import new_event_loop as loop_factory
+    except ImportError:  # where uvloop does not install, the standard loop serves
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main)
+
+
+async def _main(name: str, settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    log.info("starting", pid=os.getpid())
+    try:
+        await run(serve(settings, stop), stop=stop)
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+    log.info("stopped")
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("second signal, exiting at once", signal=number.name)
+            os._exit(1)
+        log.info("stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+
+
+async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: float = GRACE_SECONDS) -> None:
+    """Await `main`; once `stop` is set, give it the grace to drain and then cancel it."""
+    task = asyncio.ensure_future(main)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=grace_seconds)
+        if not task.done():
+            log.error("not drained within the grace, cancelling", grace_seconds=grace_seconds)
+            task.cancel()
+            await asyncio.wait({task}, timeout=1.0)
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The first plain exception within groups: a configuration error keeps its exit code whoever raised it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for `seconds` or until `stop` is set; return whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+    return stop.is_set()
+
+
+async def until_ready(
+    attempt: Callable[[], Awaitable[T]], *, what: str, stop: asyncio.Event, away: tuple[type[Exception], ...] = TRY_AGAIN
+) -> T | None:
+    """Repeat `attempt` with back-off while the other side is away or not ready, and say so once; None if stopped first."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            result = await attempt()
+        except away as error:
+            if backoff.failures == 0:
+                log.warning("waiting", what=what, reason=str(error) or type(error).__name__)
+            if await wait_or_stop(stop, backoff.next_seconds()):
+                return None
+        else:
+            if backoff.failures:
+                log.info("ready", what=what, tries=backoff.failures + 1)
+            return result
+    return None

@@ -1,0 +1,163 @@
+"""The environment, read once: one frozen model per service, and one line per bad variable.
+
+A variable of the contract that this version does not have yet is refused, never ignored.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.errors import ConfigurationError, Problem
+from shared.events import is_ticker
+
+DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
+
+NOT_AVAILABLE = (
+    "REDIS_CLUSTER",
+    "FINNHUB_API_KEY",
+    "FINNHUB_BASE_URL",
+    "FINNHUB_WS_URL",
+    "MARKET_HOURS",
+    "EXCHANGE",
+    "RETENTION_DAYS",
+    "GATEWAY_PUBLIC_URL",
+    "GATEWAY_WORKERS",
+    "GATEWAY_AUTH",
+    "GATEWAY_JWT_KEY",
+    "GATEWAY_ALLOWED_ORIGINS",
+    "GATEWAY_MAX_CONNECTIONS",
+    "GATEWAY_MAX_CONNECTIONS_PER_IP",
+    "API_HOST",
+    "API_PORT",
+    "METRICS_HOST",
+    "METRICS_PORT",
+)
+"""Variables of the contract that a later version brings."""
+
+SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")
+"""Variables whose value is never shown; each may be given as a file, with `_FILE` behind its name."""
+
+
+S = TypeVar("S", bound="Settings")
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _each_a_ticker(value: tuple[str, ...]) -> tuple[str, ...]:
+    for ticker in value:
+        if not is_ticker(ticker):
+            raise ValueError(f"{ticker[:64]!r} is not a ticker; each must match ^[A-Z0-9][A-Z0-9.:\\-]{{0,31}}$")
+    if not value:
+        raise ValueError("a comma list of at least one ticker")
+    return tuple(dict.fromkeys(value))
+
+
+def _redis_scheme(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://")):
+        raise ValueError("must start with redis:// or rediss://")
+    return url
+
+
+def _postgresql_scheme(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must start with postgresql://")
+    return url
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+TickerList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_a_ticker)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_scheme)]
+PostgresqlUrl = Annotated[SecretStr, AfterValidator(_postgresql_scheme)]
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The `_FILE` form of every secret: the variable names a file that holds the value."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE", "") if field_name.upper() in SECRETS else ""
+        return (Path(path).read_text(encoding="utf-8").strip() if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """What every service needs. Read once with `read_settings`, then passed on as values."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+    redis_url: RedisUrl
+    """Where the streams live."""
+    partitions: int = Field(default=4, ge=1, le=64)
+    """Fixed for a deployment: order is kept per partition."""
+    sma_period: int = Field(default=5, ge=2, le=500)
+    """Prices in a moving average."""
+    lease_seconds: float = Field(default=5, ge=0.1, le=3600, allow_inf_nan=False)
+    """How long a holder's counter must stand still before its partition is taken over."""
+    stream_cap: int = Field(default=100_000, ge=1)
+    """Entries per partition and stream at which `append` and `commit` answer FULL."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(_lower)] = None
+    """None: json unless standard error is a terminal."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given by code first, then the environment, then the `_FILE` forms."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+def read_settings(model: type[S]) -> S:
+    """Read the environment into `model`; raise `ConfigurationError` with every bad variable."""
+    problems = [*_refused(), *_unreadable_files()]
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    try:
+        return model()  # type: ignore[call-arg]  # the environment gives the arguments
+    except ValidationError as error:
+        raise ConfigurationError(tuple(_problem(dict(detail)) for detail in error.errors())) from None
+
+
+def _refused() -> list[Problem]:
+    """Variables that ask for what this version does not have; an empty variable counts as not set."""
+    named = [name for known in NOT_AVAILABLE for name in (known, f"{known}_FILE") if os.environ.get(name)]
+    return [Problem(name, _shown(name), "not available in this version") for name in named]
+
+
+def _unreadable_files() -> list[Problem]:
+    problems = []
+    for name in (f"{secret}_FILE" for secret in SECRETS):
+        path = os.environ.get(name)
+        if path and not os.access(path, os.R_OK):
+            problems.append(Problem(name, path, "must name a file that can be read"))
+        elif path and os.environ.get(name.removesuffix("_FILE")):
+            problems.append(Problem(name, path, f"give either {name} or {name.removesuffix('_FILE')}, not both"))
+    return problems
+
+
+def _problem(detail: dict[str, Any]) -> Problem:
+    variable = str(detail["loc"][0]).upper() if detail["loc"] else "environment"
+    if detail["type"] == "missing":
+        return Problem(variable, "(not set)", "must be set")
+    return Problem(variable, _shown(variable), str(detail["msg"]).removeprefix("Value error, "))
+
+
+def _shown(variable: str) -> str:
+    """The value as it may be shown: a secret never is, the name of the file that holds one is."""
+    return "(hidden)" if variable in SECRETS else os.environ.get(variable, "(not set)")[:200]
