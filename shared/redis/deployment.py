@@ -32,7 +32,7 @@ class Deployment:
 
 
 async def join(redis: Redis, partitions: int, sma_period: int) -> Deployment:
-    """Agree with the deployment, or found it if `config` is missing, and return what holds.
+    """Agree with the deployment, or found it if `config` is missing, prepare every partition, and return what holds.
 
     Raise `NotReady` while the function library is missing, `ConfigurationError` if this environment differs or Redis may evict.
     """
@@ -52,6 +52,8 @@ async def join(redis: Redis, partitions: int, sma_period: int) -> Deployment:
     ]
     if problems:
         raise ConfigurationError(tuple(problems))
+    for partition in range(theirs.partitions):
+        await prepare(redis, theirs, partition)
     return theirs
 
 

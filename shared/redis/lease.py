@@ -20,7 +20,7 @@ from shared import streams
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError, Fenced
 from shared.redis.client import TRY_AGAIN
-from shared.redis.deployment import Deployment, join, prepare
+from shared.redis.deployment import Deployment, join
 from shared.redis.log import Unconfigured, call, read_hash
 from shared.runtime import wait_or_stop
 
@@ -212,8 +212,6 @@ class _Holder:
         log.warning("the head of a partition is gone, preparing it again")
         try:
             self._deployment = await join(self._redis, self._deployment.partitions, self._deployment.sma_period)
-            for partition in range(self._deployment.partitions):
-                await prepare(self._redis, self._deployment, partition)
         except TRY_AGAIN as error:
             log.warning("not prepared yet", reason=str(error) or type(error).__name__)
 

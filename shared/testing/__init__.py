@@ -1,0 +1,1 @@
+"""What tests of several services share: the oracle and the factories."""
