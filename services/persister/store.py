@@ -19,7 +19,13 @@ from shared.errors import TransientError
 
 log = structlog.get_logger(__name__)
 
-POSTGRES_AWAY: tuple[type[Exception], ...] = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TransientError)
+POSTGRES_AWAY: tuple[type[Exception], ...] = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says when the server cuts the connection between two messages of a command
+    TransientError,
+)
 """PostgreSQL did not answer, or answered with an error: what it holds is read again before anything else is written."""
 
 POISON: tuple[type[asyncpg.PostgresError], ...] = (

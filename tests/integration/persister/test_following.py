@@ -1,0 +1,212 @@
+"""The persister's loop on real servers: what it does when Redis began anew, lost entries, or was written to by strangers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from services.admin.migrate import migrate_postgres
+from services.persister.service import persist
+from services.persister.store import Store, connect_store
+from shared import streams
+from shared.redis import log
+from shared.redis.client import connect
+from shared.redis.lease import Lease
+from tests.integration.partition import PartitionUnderTest, set_up
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    await migrate_postgres(database_url, 1)
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def store(database: asyncpg.Connection, database_url: str) -> AsyncIterator[Store]:
+    async with connect_store(database_url) as store:
+        yield store
+
+
+@asynccontextmanager
+async def persisting(redis_url: str, store: Store) -> AsyncIterator[None]:
+    """A persister at work on partition 0."""
+    lease = Lease("persister", 0, "p")
+    async with connect(redis_url, service="persister") as redis, connect(redis_url, service="persister", block_seconds=2) as reader:
+        task = asyncio.create_task(persist(redis, reader, store, lease, block_ms=200))
+        try:
+            yield
+        finally:
+            lease.ended.set()
+            await task
+
+
+async def until(database: asyncpg.Connection, query: str, wanted: object) -> None:
+    """Wait until a query answers what is wanted."""
+    found = None
+    try:
+        async with asyncio.timeout(10):
+            while (found := await database.fetchval(query)) != wanted:
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"{query} is {found!r}, not {wanted!r}") from None
+
+
+COUNT_TICKS, COUNT_ENRICHED = "SELECT count(*) FROM ticks", "SELECT count(*) FROM enriched"
+
+
+async def test_both_streams_are_stored_and_the_groups_show_it(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append("1", "2", "3", "2")
+    await partition.analyze()
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 4)
+        await until(database, COUNT_ENRICHED, 4)
+        for key in (streams.ticks(0), streams.enriched(0)):
+            async with asyncio.timeout(5):
+                while (await groups_of(partition.redis, key))["persister"]["lag"] != 0:
+                    await asyncio.sleep(0.02)
+    assert await database.fetchval("SELECT array_agg(sma::text ORDER BY seq) FROM enriched") == [None, None, "2", "2.333333"]
+
+
+async def groups_of(redis: Redis, key: str) -> dict[str, dict[str, object]]:
+    return {str(group["name"]): group for group in await redis.xinfo_groups(key)}
+
+
+async def test_a_plain_restart_of_redis_loses_nothing_and_goes_on_under_a_new_label(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store):
+        await partition.append("1", "2")
+        await until(database, COUNT_TICKS, 2)
+        await partition.restart_server()
+        await partition.append("3")
+        await until(database, COUNT_TICKS, 3)
+    assert await database.fetchval("SELECT array_agg(seq ORDER BY seq) FROM ticks") == [1, 2, 3]
+    assert await database.fetchval("SELECT count(DISTINCT incarnation) FROM ticks") == 2
+    assert await database.fetchval("SELECT count(*) FROM stream_events") == 0
+
+
+async def test_entries_that_redis_lost_after_they_were_stored_are_noted_as_a_rewind_and_keep_their_rows(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store):
+        await partition.append("1", "2")
+        await until(database, COUNT_TICKS, 2)
+        dump = await dump_partition(partition.redis)
+        await partition.append("3", "4")
+        await until(database, COUNT_TICKS, 4)
+        await restore_partition(partition, dump)
+        await partition.append("5", first=3)
+        await until(database, "SELECT array_agg(price::int ORDER BY incarnation, seq) FROM ticks", [1, 2, 3, 4, 5])
+    row = await database.fetchrow("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    assert tuple(row) == ("rewind", "ticks", 3, 4)
+    assert await database.fetchval("SELECT array_agg(seq ORDER BY incarnation, seq) FROM ticks") == [1, 2, 3, 4, 3]
+
+
+async def dump_partition(redis: Redis) -> dict[str, bytes]:
+    keys = [str(key) async for key in redis.scan_iter("*{0}*")]
+    return {key: await redis.execute_command("DUMP", key, NEVER_DECODE=True) for key in keys}
+
+
+async def restore_partition(partition: PartitionUnderTest, dump: dict[str, bytes]) -> None:
+    """As a fail-over to a lagging replica: an older state, under another run_id."""
+    pipeline = partition.redis.pipeline(transaction=True)
+    for key, value in dump.items():
+        pipeline.delete(key)
+        pipeline.restore(key, 0, value, replace=True)
+    pipeline.hset(streams.log(0), "run_id", "0" * 40)
+    await pipeline.execute()
+
+
+async def test_flushall_while_running_is_noted_as_a_reset_and_the_pipeline_starts_again(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store):
+        await partition.append("1", "2")
+        await until(database, COUNT_TICKS, 2)
+        await partition.redis.flushall()
+        anew = await set_up(partition.redis)
+        await anew.append("7")
+        await until(database, COUNT_TICKS, 3)
+    assert await database.fetchval("SELECT array_agg(kind ORDER BY stream) FROM stream_events WHERE stream = 'ticks'") == ["reset"]
+    assert await database.fetchval("SELECT array_agg(seq ORDER BY incarnation, seq) FROM ticks") == [1, 2, 1]
+
+
+async def test_ticks_that_a_stranger_trimmed_before_they_were_stored_are_noted_as_a_gap_with_its_range(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append("1", "2", "3", "4")
+    await partition.redis.xtrim(streams.ticks(0), maxlen=1, approximate=False)
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 1)
+        await until(database, "SELECT count(*) FROM stream_events", 1)
+    row = await database.fetchrow("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    assert tuple(row) == ("gap", "ticks", 1, 3)
+    assert (await groups_of(partition.redis, streams.ticks(0)))["persister"]["lag"] == 0
+
+
+async def test_a_strangers_entry_is_noted_and_the_rest_is_stored(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append("1")
+    await partition.redis.execute_command("XADD", streams.ticks(0), "*", "x", b"\x00\xff\t\\")
+    await partition.append("2")
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 2)
+    row = await database.fetchrow("SELECT kind, stream, detail->>'reason' AS reason FROM stream_events")
+    assert tuple(row) == ("rejected", "ticks", "field seq is missing")
+
+
+async def test_what_only_a_function_saw_becomes_a_row_exactly_once(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append("1")
+    await partition.analyze()
+    keys = [
+        streams.log(0),
+        streams.ticks(0),
+        streams.enriched(0),
+        streams.events(0),
+        streams.sides(0),
+        streams.latest(0),
+        streams.prices(0, "AAPL"),
+    ]
+    assert await log.call(partition.redis, "change_period", keys, 7) == "OK"
+    for _ in range(2):
+        async with persisting(redis_url, store):
+            await until(database, "SELECT count(*) FROM stream_events", 1)
+            await until(database, COUNT_TICKS, 1)
+    row = await database.fetchrow("SELECT kind, first_seq, detail::text FROM stream_events")
+    assert tuple(row) == ("period", 2, '{"to": 7, "from": 3}')
+
+
+async def test_two_persisters_on_one_partition_store_every_row_once(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store), persisting(redis_url, store):
+        for start in range(1, 500, 20):
+            await partition.append(*(str(n) for n in range(start, start + 20)))
+            await partition.analyze()
+        await until(database, COUNT_TICKS, 500)
+        await until(database, COUNT_ENRICHED, 500)
+    assert await database.fetchval("SELECT count(*) FROM stream_events") == 0
+
+
+async def test_a_connection_that_postgresql_cuts_in_the_middle_costs_nothing(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tickstream-persister'"
+    async with persisting(redis_url, store):
+        for start in range(1, 300, 10):
+            await partition.append(*(str(n) for n in range(start, start + 10)))
+            await partition.analyze()
+            await database.execute(cut)
+        await until(database, COUNT_TICKS, 300)
+        await until(database, COUNT_ENRICHED, 300)
+    assert await database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks") == list(range(1, 301))
