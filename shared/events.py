@@ -119,7 +119,8 @@ def canonical_price(text: str) -> str:
 
 def canonical_decimal(text: str) -> str:
     """Return the canonical text of a number from 0 (a volume may be 0) to below 10^12; raise `InvalidEntry` otherwise."""
-    if len(text) > 64 or not text.isascii():
+    # An underscore between digits is Python's own notation.
+    if len(text) > 64 or not text.isascii() or "_" in text:
         raise InvalidEntry(f"{text[:64]!r} is not a number")
     try:
         value = Decimal(text)
@@ -132,12 +133,15 @@ def canonical_decimal(text: str) -> str:
 
 def decimal_text(value: Decimal) -> str:
     """Return `value` (0 or above) without exponent and trailing zeros; raise `InvalidEntry` beyond eight decimals."""
-    plain = f"{value:f}"
+    if not value:
+        return "0"
+    # Judged before it is written out: 1e-999999999 has a billion zeros.
+    plain = "" if value.adjusted() < -MOST_DECIMALS else f"{value:f}"
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
-        if len(plain) - plain.find(".") - 1 > MOST_DECIMALS and "." in plain:
-            raise InvalidEntry(f"{plain[:64]!r} has more than {MOST_DECIMALS} decimals")
-    return plain.lstrip("-") or "0"
+    if not plain or len(plain.partition(".")[2]) > MOST_DECIMALS:
+        raise InvalidEntry(f"{str(value)[:64]!r} has more than {MOST_DECIMALS} decimals")
+    return plain
 
 
 def iso(ms: int | str) -> str:

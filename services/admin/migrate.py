@@ -101,7 +101,7 @@ async def migrate_redis(redis: Redis, partitions: int, sma_period: int, *, with_
 async def load_library(redis: Redis) -> bool:
     """Load the function library unless this very text is loaded; return whether it was."""
     loaded = await redis.function_list(library=LIBRARY, withcode=True)
-    if any(library_code() in str(part) for part in _texts(loaded)):
+    if library_code() in _texts(loaded):
         return False
     await redis.function_load(library_code(), replace=True)
     return True
@@ -124,7 +124,7 @@ async def _change_period(redis: Redis, partition: int, sma_period: int) -> None:
     answer = "RETRY"
     while answer == "RETRY":
         tickers = await redis.hkeys(streams.latest(partition))
-        lists = [streams.prices(partition, ticker) for ticker in tickers]
+        lists = [streams.prices(partition, str(ticker)) for ticker in tickers]
         answer = await call(redis, "change_period", [*keys, *lists], sma_period)
 
 
