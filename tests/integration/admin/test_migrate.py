@@ -84,7 +84,7 @@ async def test_a_new_period_starts_windows_and_sides_again_with_a_stream_event(r
     await partition.append("9", "9", "9", ticker="KO")
     await partition.analyze()
     await migrate_redis(redis, 1, 2)
-    assert await redis.lrange(streams.prices(0, "AAPL"), 0, -1) == []  # type: ignore[misc]
+    assert await redis.lrange(streams.prices(0, "AAPL"), 0, -1) == []
     partition.period = 2
     await partition.append(*after)
     assert (await partition.analyze()).answer is Answer.OK

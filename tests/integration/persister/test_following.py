@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -104,12 +105,12 @@ async def test_entries_that_redis_lost_after_they_were_stored_are_noted_as_a_rew
         await restore_partition(partition, dump)
         await partition.append("5", first=3)
         await until(database, "SELECT array_agg(price::int ORDER BY incarnation, seq) FROM ticks", [1, 2, 3, 4, 5])
-    row = await database.fetchrow("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    (row,) = await database.fetch("SELECT kind, stream, first_seq, last_seq FROM stream_events")
     assert tuple(row) == ("rewind", "ticks", 3, 4)
     assert await database.fetchval("SELECT array_agg(seq ORDER BY incarnation, seq) FROM ticks") == [1, 2, 3, 4, 3]
 
 
-async def dump_partition(redis: Redis) -> dict[str, bytes]:
+async def dump_partition(redis: Any) -> dict[str, bytes]:
     keys = [str(key) async for key in redis.scan_iter("*{0}*")]
     return {key: await redis.execute_command("DUMP", key, NEVER_DECODE=True) for key in keys}
 
@@ -146,7 +147,7 @@ async def test_ticks_that_a_stranger_trimmed_before_they_were_stored_are_noted_a
     async with persisting(redis_url, store):
         await until(database, COUNT_TICKS, 1)
         await until(database, "SELECT count(*) FROM stream_events", 1)
-    row = await database.fetchrow("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    (row,) = await database.fetch("SELECT kind, stream, first_seq, last_seq FROM stream_events")
     assert tuple(row) == ("gap", "ticks", 1, 3)
     assert (await groups_of(partition.redis, streams.ticks(0)))["persister"]["lag"] == 0
 
@@ -159,7 +160,7 @@ async def test_a_strangers_entry_is_noted_and_the_rest_is_stored(
     await partition.append("2")
     async with persisting(redis_url, store):
         await until(database, COUNT_TICKS, 2)
-    row = await database.fetchrow("SELECT kind, stream, detail->>'reason' AS reason FROM stream_events")
+    (row,) = await database.fetch("SELECT kind, stream, detail->>'reason' AS reason FROM stream_events")
     assert tuple(row) == ("rejected", "ticks", "field seq is missing")
 
 
@@ -182,7 +183,7 @@ async def test_what_only_a_function_saw_becomes_a_row_exactly_once(
         async with persisting(redis_url, store):
             await until(database, "SELECT count(*) FROM stream_events", 1)
             await until(database, COUNT_TICKS, 1)
-    row = await database.fetchrow("SELECT kind, first_seq, detail::text FROM stream_events")
+    (row,) = await database.fetch("SELECT kind, first_seq, detail::text FROM stream_events")
     assert tuple(row) == ("period", 2, '{"to": 7, "from": 3}')
 
 

@@ -149,5 +149,5 @@ async def test_the_view_alerts_gives_the_id_that_clients_see(store: Store, datab
     await store.store(
         "enriched", 3, before, encode("enriched", 3, [("7-0", fields), ("7-1", fields | {"seq": "8", "alert": ""})], before, HEAD)
     )
-    row = await database.fetchrow("SELECT id, ticker, direction, sma::text FROM alerts")
+    (row,) = await database.fetch("SELECT id, ticker, direction, sma::text FROM alerts")
     assert tuple(row) == ("1-a.3.7", "KO", "bullish", "6.5")
