@@ -12,7 +12,7 @@ from services.analyzer.crossover import NO_ALERT, ON, crossover, side_of
 from services.analyzer.moving_average import Window
 from shared.commits import Digest, Entries, Outcome, State
 from shared.errors import InvalidEntry
-from shared.events import Enriched, Tick, parse_tick
+from shared.events import Enriched, parse_tick
 from shared.sequence import SequenceCheck
 
 _encode_json = msgspec.json.Encoder().encode
@@ -31,11 +31,11 @@ class _TickerState:
         window.push(price)
         if len(window.prices) < window.period:
             return "", NO_ALERT
-        now = side_of(price, window)
-        alert = crossover(self.side, now)
-        if now != ON:
-            self.side = now
-        return window.average_text(), alert
+        before, now = self.side, side_of(price, window)
+        if now in (before, ON):
+            return window.average_text(), NO_ALERT
+        self.side = now
+        return window.average_text(), crossover(before, now)
 
 
 class StateMachine:
@@ -59,48 +59,44 @@ class StateMachine:
         """Judge a non-empty batch; `newest_seq` is the last seq that was assigned when it was read."""
         prices: dict[str, list[str]] = {}
         events: list[str] = []
-        newest: dict[str, Enriched] = {}
-        sides: dict[str, str] = {}
+        newest: dict[str, int] = {}  # where in `events` the last one of a ticker begins
+        sides: dict[str, int] = {}
         deadletters: list[str] = []
         missing: list[tuple[int, int]] = []
         for entry_id, fields in entries:
             try:
-                tick = parse_tick(fields)
-                seq = int(tick.seq)
-                lost = self._sequence.advance(seq, newest_seq)
+                seq, ticker, price, ts, source, *_ = parse_tick(fields)
+                lost = self._sequence.advance(int(seq), newest_seq)
             except InvalidEntry as invalid:
                 deadletters += (entry_id, str(invalid), _text_of(fields))
                 continue
             if lost:
-                missing.append((seq - lost, seq - 1))
-            ticker = tick.ticker
-            event = self._judge(tick, entry_id, sides)
-            events += event
-            newest[ticker] = event
+                missing.append((int(seq) - lost, int(seq) - 1))
+            state = self._tickers.get(ticker) or self._begin(ticker)
+            before = state.side
+            sma, alert = state.judge(Decimal(price))
+            if state.side != before:
+                sides[ticker] = state.side
+            newest[ticker] = len(events)
+            events += (seq, ticker, price, ts, source, entry_id, sma, alert)
             if ticker in prices:
-                prices[ticker].append(tick.price)
+                prices[ticker].append(price)
             else:
-                prices[ticker] = [tick.price]
+                prices[ticker] = [price]
         self._passed += len(entries) + sum(last - first + 1 for first, last in missing)
         outcome = Outcome(
             prices={ticker: texts[-self._period :] for ticker, texts in prices.items()},
             events=events,
-            latest=[text for event in newest.values() for text in (event.ticker, latest_json(event))],
-            sides=[text for pair in sides.items() for text in pair],
+            latest=[text for ticker, at in newest.items() for text in (ticker, latest_json(Enriched(*events[at : at + 8])))],
+            sides=[text for ticker, side in sides.items() for text in (ticker, str(side))],
             deadletters=deadletters,
         )
         previous, self.cursor = self.cursor, entries[-1][0]
         return Digest(previous, self.cursor, self._sequence.last, self._passed, tuple(missing), outcome)
 
-    def _judge(self, tick: Tick, entry_id: str, sides: dict[str, str]) -> Enriched:
-        state = self._tickers.get(tick.ticker)
-        if state is None:
-            state = self._tickers[tick.ticker] = _TickerState(Window(self._period))
-        before = state.side
-        sma, alert = state.judge(Decimal(tick.price))
-        if state.side != before:
-            sides[tick.ticker] = str(state.side)
-        return Enriched(tick.seq, tick.ticker, tick.price, tick.ts, tick.source, entry_id, sma, alert)
+    def _begin(self, ticker: str) -> _TickerState:
+        state = self._tickers[ticker] = _TickerState(Window(self._period))
+        return state
 
 
 def latest_json(event: Enriched) -> str:
