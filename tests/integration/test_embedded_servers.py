@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from services.admin.embedded import DataUnusable, EmbeddedPostgres, EmbeddedRedis, ServerFailed, WrongData, find_free_port
-from services.admin.embedded.process import EmbeddedServer, command_line, spawn
+from services.admin.embedded.process import EmbeddedServer, command_line, last_lines, spawn
 from services.admin.embedded.redis import find_flavours
 
 ROOT = Path(__file__).parents[2]
@@ -119,8 +119,10 @@ async def test_killed_postgres_starts_again_once_its_children_are_gone(postgres_
     postgres_server.kill()
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(postgres_server.start)
-        wait_until(lambda: "pre-existing shared memory" in postgres_server.log_file.read_text())
-        os.kill(child, signal.SIGCONT)
+        try:
+            wait_until(lambda: "pre-existing shared memory" in last_lines(postgres_server.log_file))
+        finally:
+            os.kill(child, signal.SIGCONT)
         starting.result()
     assert postgres_server.is_running
     connection.terminate()

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from services.admin.embedded import DataUnusable, ServerFailed, find_free_port, 
 from services.admin.embedded.process import (
     LAUNCHER,
     Launch,
+    command_line,
     described,
     environment,
     hold,
@@ -67,6 +69,8 @@ def test_process_that_is_not_the_server_is_left_alone(tmp_path: Path) -> None:
     # It has the data directory in its command line, as an editor of the log would.
     with subprocess.Popen([sys.executable, "-c", "input()", f"{tmp_path}/server.log"], stdin=subprocess.PIPE) as stranger:
         file.write_text(f"{stranger.pid}\n")
+        while str(tmp_path) not in command_line(stranger.pid):
+            time.sleep(0.001)
         stop_leftover(file, PROGRAMS, tmp_path, signal.SIGTERM)
         assert stranger.poll() is None
     assert not file.exists()

@@ -1,0 +1,107 @@
+"""Real servers for the tests: one Redis and one PostgreSQL per worker, started when the first test asks."""
+
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
+from shared.redis.client import connect
+from tests.servers import POSTGRES_IMAGE, REDIS_IMAGE, Choice, choose, run_postgres, run_redis, why_no_container
+
+GIVEN_REDIS = os.environ.get("REDIS_URL")
+GIVEN_POSTGRES = os.environ.get("DATABASE_URL")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+CHOICES = pytest.StashKey[dict[str, Choice]]()
+
+
+def choices(config: pytest.Config) -> dict[str, Choice]:
+    """How this run gets its servers, decided once: a worker is told by the process that started it."""
+    if CHOICES not in config.stash:
+        told = getattr(config, "workerinput", {}).get("servers")
+        config.stash[CHOICES] = {name: Choice(*words) for name, words in told.items()} if told else decide()
+    return config.stash[CHOICES]
+
+
+def decide() -> dict[str, Choice]:
+    """Look at the environment, and for a container engine."""
+    return {
+        "redis": choose("REDIS_URL", GIVEN_REDIS, lambda: why_no_container(REDIS_IMAGE)),
+        "postgresql": choose("DATABASE_URL", GIVEN_POSTGRES, lambda: why_no_container(POSTGRES_IMAGE)),
+    }
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which servers: a silent fall-back would be taken for something else."""
+    return [f"{name}: {choice}" for name, choice in choices(config).items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist the choices."""
+    node.workerinput["servers"] = {name: (choice.how, choice.why) for name, choice in choices(node.config).items()}
+
+
+@pytest.fixture(scope="session")
+def redis_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of this worker's Redis; a test that wants it empty takes `redis` too."""
+    data_dir = tmp_path_factory.mktemp("redis")
+    with run_redis(choices(pytestconfig)["redis"], GIVEN_REDIS, data_dir, WORKER) as url:
+        yield url
+    shutil.rmtree(data_dir)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of this worker's Redis, which is empty."""
+    async with connect(redis_url, service="tests") as client:
+        # Not FLUSHALL: of a given Redis only this worker's database is ours.
+        await client.flushdb()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of this worker's PostgreSQL, for creating databases; tests take `database_url`."""
+    data_dir = tmp_path_factory.mktemp("postgres")
+    with run_postgres(choices(pytestconfig)["postgresql"], GIVEN_POSTGRES, data_dir) as url:
+        yield url
+    shutil.rmtree(data_dir)
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a database of this test's own, empty, gone afterwards."""
+    name = f"tickstream_test_{secrets.token_hex(6)}"
+    administration = await asyncpg.connect(postgres_url)
+    try:
+        await administration.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+        await administration.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await administration.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """A Redis of this test's own, with an append-only file: it may be killed, and started again with its data."""
+    data_dir = tmp_path_factory.mktemp("redis-server")
+    with EmbeddedRedis(data_dir, find_free_port()) as server:
+        yield server
+    shutil.rmtree(data_dir)
+
+
+@pytest.fixture
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL of this test's own: it may be killed, and started again with its data."""
+    data_dir = tmp_path_factory.mktemp("postgres-server")
+    with EmbeddedPostgres(data_dir, find_free_port(), durable=False) as server:
+        yield server
+    shutil.rmtree(data_dir)
