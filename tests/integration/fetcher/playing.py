@@ -46,7 +46,7 @@ def row_of(fields: dict[str, str]) -> tuple[str, str, str]:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that only Redis can tell."""
-    while not await condition():  # noqa: ASYNC110  # Redis sets no event of ours
+    while not await condition():  # Redis sets no event of ours
         await asyncio.sleep(0.005)
 
 

@@ -149,6 +149,20 @@ async def test_redis_killed_and_started_again_in_mid_replay(
         assert await rows_in(redis) == rows_of(path)
 
 
+async def test_a_replay_begins_again_when_everything_is_flushed(ready_redis: Redis, settings: SettingsOf, prices_file: PricesFile) -> None:
+    path = prices_file(40_000)
+    playing = asyncio.create_task(serve(settings(source="replay", replay_file=path), asyncio.Event()))
+
+    async def is_on_its_way() -> bool:
+        return await ready_redis.xlen(streams.ticks(0)) > 2_000
+
+    await until(is_on_its_way)
+    await ready_redis.flushall()
+    assert not playing.done()
+    await playing
+    assert await rows_in(ready_redis) == rows_of(path)
+
+
 async def live_producer(redis: Redis, cap: int = 1000) -> LiveProducer:
     await join(redis, PARTITIONS, 5)
     await hold_lease(redis, "mine")

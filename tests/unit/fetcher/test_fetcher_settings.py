@@ -72,4 +72,4 @@ def test_the_file_of_another_source_is_not_looked_at(monkeypatch: pytest.MonkeyP
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     line = complaint(monkeypatch, **{name: value})
-    assert line.startswith(f"{name}={value}: ")
+    assert line.startswith(f"{name}={repr(value)[1:-1]}: ")

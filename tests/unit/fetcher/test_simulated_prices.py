@@ -47,9 +47,9 @@ def test_a_strange_last_price_is_not_gone_on_from(strange: float) -> None:
     assert abs(Walk("KO", Random(1), strange).step() / 100 - base_price("KO")) < 1
 
 
-def test_prices_move_visibly_and_stay_realistic_for_weeks_of_seconds() -> None:
-    walk = Walk("KO", Random("weeks"))
-    prices = [walk.step() for _ in range(1_000_000)]
+def test_prices_move_visibly_and_stay_realistic_for_days_of_seconds() -> None:
+    walk = Walk("KO", Random("days"))
+    prices = [walk.step() for _ in range(200_000)]
     base = base_price("KO") * 100
     assert base / BAND / 1.5 < min(prices)
     assert max(prices) < base * BAND * 1.5
@@ -73,7 +73,7 @@ def test_a_pace_gives_its_rate_however_it_is_asked(rate: float, gaps: list[float
     pace, now, made = Pace(rate), 1000.0, 0
     made += pace.due(now)
     for gap in gaps:
-        now += min(gap, 0.9 / rate if rate < 1 else gap)
+        now += gap
         made += pace.due(now)
     assert abs(made - 1 - (now - 1000.0) * rate) <= 1 + 1e-6 * made
 

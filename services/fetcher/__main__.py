@@ -1,0 +1,8 @@
+"""`python -m services.fetcher`: configured by the environment alone."""
+
+from services.fetcher.service import serve
+from services.fetcher.settings import FetcherSettings
+from shared.runtime import run_service
+
+if __name__ == "__main__":
+    run_service("fetcher", FetcherSettings, serve)
