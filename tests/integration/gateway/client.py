@@ -47,6 +47,12 @@ class Client:
             pass
         return message
 
+    async def receive_loss(self) -> dict[str, Any]:
+        """The next message that says to forget everything."""
+        while (message := await self.receive()).get("recovered") is not False:
+            pass
+        return message
+
     async def send(self, **command: object) -> None:
         """Send a command."""
         await self.websocket.send(json.dumps(command))

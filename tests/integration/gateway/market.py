@@ -59,6 +59,10 @@ class Market:
         )  # fmt: skip
         assert committed.answer is Answer.OK
 
+    async def incarnation(self, p: int) -> str:
+        """The incarnation of a partition now."""
+        return str(await self.redis.hget(streams.log(p), "incarnation"))
+
     async def reconnect(self) -> None:
         """Go on after Redis restarted: a producer asks where its numbers stand."""
         await self.redis.connection_pool.disconnect()

@@ -61,6 +61,23 @@ async def test_message_of_four_kib_is_taken_and_a_longer_one_is_too_big(port: in
         assert (await close_of(client))[0] == 1009
 
 
+async def test_fault_of_ours_closes_one_connection_with_a_hint_and_no_other(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_text: str) -> None:
+        raise ZeroDivisionError
+
+    async with Client(port) as client, Client(port) as other:
+        await client.receive()
+        await other.receive()
+        with monkeypatch.context() as broken:
+            broken.setattr("services.gateway.protocol.parse_command", fail)
+            await client.send(action="ping")
+            code, reason = await close_of(client)
+        assert code == 1011
+        assert HINT.search(reason)
+        await other.send(action="ping")
+        assert (await other.receive())["type"] == "pong"
+
+
 async def test_stopping_closes_each_client_with_a_hint_of_its_own(market: Market, redis_url: str) -> None:
     async with running_gateway(redis_url) as port:
         clients = [Client(port) for _ in range(8)]
@@ -155,16 +172,20 @@ async def connected(port: int) -> Client:
             await asyncio.sleep(0.05)
 
 
-async def test_process_ends_with_zero_after_sigterm_even_when_a_client_never_reads(market: Market, redis_url: str) -> None:
-    port = find_free_port()
+async def test_process_ends_soon_and_with_zero_after_sigterm_although_a_handshake_is_never_finished(market: Market, redis_url: str) -> None:
+    port, now = find_free_port(), asyncio.get_running_loop().time
     async with asyncio.timeout(30), process(redis_url, port) as child:
         client = await connected(port)
         await client.receive()
         with socket.create_connection(("127.0.0.1", port)) as silent:
             silent.sendall(b"GET /ws/stocks/ HTTP/1.1\r\n")
+            await client.send(action="ping")
+            await client.receive_type("pong")
             child.terminate()
+            terminated_at = now()
             assert (await close_of(client))[0] == 1001
             assert await child.wait() == 0
+            assert now() - terminated_at < 4  # sooner than the handshake times out
         await client.__aexit__()
 
 

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -38,10 +40,6 @@ async def crash(server: EmbeddedRedis) -> None:
 
 async def start(server: EmbeddedRedis) -> None:
     await asyncio.to_thread(server.start)
-
-
-async def incarnation(redis: Redis, partition: int) -> str:
-    return str(await redis.hget(streams.log(partition), "incarnation"))
 
 
 async def test_clients_hear_within_three_seconds_that_redis_is_away_and_that_it_is_back(
@@ -85,15 +83,26 @@ async def test_restart_that_lost_nothing_goes_on_and_names_entries_by_their_life
         await client.receive()
         await own_market.trade("TSLA", "10", "11", "9")
         await client.until_seen("TSLA", 3)
-        before = await incarnation(own_market.redis, 1)
+        before = await own_market.incarnation(1)
         await asyncio.to_thread(redis_server.stop)
         await start(redis_server)
         await own_market.reconnect()
         await own_market.trade("TSLA", "12")
         await client.until_seen("TSLA", 4)
-        after = await incarnation(own_market.redis, 1)
+        after = await own_market.incarnation(1)
         assert before != after
         assert client.alert_ids == [f"{before}.1.3", f"{after}.1.4"]
+
+
+@asynccontextmanager
+async def setting_back(server: EmbeddedRedis, backup: Path) -> AsyncIterator[None]:
+    """Whatever is done meanwhile is lost: Redis comes back with the data it had at the beginning."""
+    shutil.copytree(server.data_dir, backup)
+    yield
+    await crash(server)
+    shutil.rmtree(server.data_dir)
+    shutil.copytree(backup, server.data_dir)
+    await start(server)
 
 
 async def test_rewind_replaces_what_clients_hold_and_prices_go_on_from_there(
@@ -103,24 +112,35 @@ async def test_rewind_replaces_what_clients_hold_and_prices_go_on_from_there(
         await client.receive()
         await own_market.trade("KO", "50")
         await own_market.trade("TSLA", "10", "11")
-        await client.until_seen("TSLA", 2)
-        await asyncio.to_thread(redis_server.stop)
-        shutil.copytree(redis_server.data_dir, tmp_path / "backup")
-        await start(redis_server)
-        await own_market.reconnect()
-        await own_market.trade("TSLA", "12", "13", "14")
-        await client.until_seen("TSLA", 5)
-        await crash(redis_server)
-        shutil.rmtree(redis_server.data_dir)
-        shutil.copytree(tmp_path / "backup", redis_server.data_dir)
-        await start(redis_server)
+        async with setting_back(redis_server, tmp_path / "backup"):
+            await own_market.trade("TSLA", "12", "13", "14")
+            await client.until_seen("TSLA", 5)
         await own_market.reconnect()
         await own_market.trade("TSLA", "20")
-        while (message := await client.receive()).get("recovered") is not False:
-            pass
-        assert (message["snapshot"], message["reason"], message["alerts"]) == (True, "reset", [])
+        message = await client.receive_loss()
+        assert (message["snapshot"], message["reason"], message["alerts"]) == (True, "rewind", [])
         await client.until_seen("TSLA", 3)
         assert {ticker: int(price) for ticker, (_, price) in client.prices.items()} == {"KO": 50, "TSLA": 20}
+
+
+async def test_position_in_a_life_that_nobody_knows_any_more_is_a_reset(
+    redis_server: EmbeddedRedis, own_market: Market, tmp_path: Path
+) -> None:
+    async with running_gateway(redis_server.url) as port, Client(port) as client:
+        await client.receive()
+        await own_market.trade("TSLA", "10", "11")
+        await client.until_seen("TSLA", 2)
+        async with setting_back(redis_server, tmp_path / "backup"):
+            await asyncio.to_thread(redis_server.stop)
+            await start(redis_server)
+            await own_market.reconnect()
+            await own_market.trade("TSLA", "12")
+            await client.until_seen("TSLA", 3)
+        await own_market.reconnect()
+        await own_market.trade("TSLA", "20")
+        assert (await client.receive_loss())["reason"] == "reset"
+        await client.until_seen("TSLA", 3)
+        assert client.prices["TSLA"] == (3, Decimal(20))
 
 
 async def test_flushall_is_told_as_a_reset_and_prices_start_again(market: Market, port: int) -> None:
@@ -129,12 +149,11 @@ async def test_flushall_is_told_as_a_reset_and_prices_start_again(market: Market
         await market.trade("AAPL", "1", "2", "3")
         await client.until_seen("AAPL", 3)
         await market.lose_everything()
-        while (message := await client.receive()).get("reason") != "reset":
-            pass
-        assert message["recovered"] is False
+        assert (await client.receive_loss())["reason"] == "reset"
         await market.trade("AAPL", "9")
-        await client.until_seen("AAPL", 1)
-        assert client.prices["AAPL"] == (1, 9)
+        # Each partition tells its own loss, so the old price may come once more before the new one.
+        while client.prices.get("AAPL") != (1, Decimal(9)):
+            await client.receive()
 
 
 async def test_gateway_sets_up_again_what_nobody_else_does(market: Market, port: int) -> None:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.gateway.outbox import Limits
 from shared import streams
+from shared.events import Enriched
 from tests.integration.gateway.client import Client
 from tests.integration.gateway.conftest import running_gateway
 from tests.integration.gateway.market import Market
@@ -48,12 +49,12 @@ async def test_prices_are_the_characters_of_the_stream_in_snapshot_and_update(ma
         assert '"price":999999999999.99999999,' in str(await client.websocket.recv())
 
 
-async def test_every_alert_arrives_once_with_the_id_that_it_has_everywhere(market: Market, port: int, redis: Redis) -> None:
+async def test_every_alert_arrives_once_with_the_id_that_it_has_everywhere(market: Market, port: int) -> None:
     async with Client(port) as client:
         await client.receive()
         await market.trade("TSLA", "10", "11", "9", "12", "12", "8")
         await client.until_seen("TSLA", 6)
-        incarnation = await redis.hget(streams.log(1), "incarnation")
+        incarnation = await market.incarnation(1)
         assert client.alert_ids == [f"{incarnation}.1.{seq}" for seq in (3, 4, 6)]
 
 
@@ -161,8 +162,7 @@ async def test_entry_that_is_no_event_is_passed_over(market: Market, port: int, 
     async with Client(port) as client:
         await client.receive()
         await redis.xadd(streams.enriched(0), {"hello": "world"})
-        forged = {"seq": "999", "ticker": "AAPL", "price": "1", "ts": "1", "source": "x", "tick_id": "1-0", "sma": "", "alert": ""}
-        await redis.xadd(streams.enriched(0), forged)
+        await redis.xadd(streams.enriched(0), dict(zip(Enriched._fields, ("999", "AAPL", "1", "1", "x", "1-0", "", ""), strict=True)))
         await market.trade("AAPL", "5")
         message = await client.receive()
         assert [(stock["seq"], stock["price"]) for stock in message["stocks"]] == [(1, 5)]

@@ -88,7 +88,7 @@ async def test_stalled_client_delays_nobody_and_is_closed(market: Market, redis_
             committed = loop.time()
             assert (await quick.receive())["stocks"][0]["price"] == price
             slowest = max(slowest, loop.time() - committed)
-        assert slowest < 0.5
+        assert slowest < 2.0
         await asyncio.sleep(1.0)  # the time in which no byte leaves cannot be awaited otherwise
         stalled.websocket.transport.resume_reading()
         close = await stalled.read_to_the_end()

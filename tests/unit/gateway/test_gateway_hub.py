@@ -244,6 +244,18 @@ def test_client_that_left_is_sent_nothing_and_may_leave_again(bench: Bench) -> N
     assert len(other.read()) == 1
 
 
+def test_nothing_is_encoded_for_a_set_that_nobody_holds_any_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = bench.client("AAPL")
+    client.read()
+    bench.hub.change(client.outbox, frozenset(("MSFT",)))
+    bench.hub.leave(client.outbox)
+    encoded = []
+    monkeypatch.setattr("services.gateway.protocol.encode_update", lambda *args, **_: encoded.append(args))
+    bench.apply(enriched("AAPL", 11), enriched("MSFT", 12))
+    bench.hub.flush()
+    assert encoded == []
+
+
 def test_rewind_replaces_everything_and_seqs_may_fall(bench: Bench) -> None:
     client = bench.client()
     client.read()

@@ -1,0 +1,53 @@
+"""Every code the gateway closes a connection with, and whether the client may come back."""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from random import random
+from typing import NamedTuple
+
+FIRST_HINT_SECONDS = 1.0
+LAST_HINT_SECONDS = 5.0
+
+
+class Reconnect(Enum):
+    """What a client does after the close."""
+
+    AFTER_HINT = auto()
+    WITH_NEW_TOKEN = auto()
+    NEVER = auto()
+
+
+class CloseCode(NamedTuple):
+    """One row of the contract's table."""
+
+    code: int
+    reconnect: Reconnect
+    meaning: str
+
+
+GOING_AWAY = CloseCode(1001, Reconnect.AFTER_HINT, "going away")
+MESSAGE_TOO_BIG = CloseCode(1009, Reconnect.NEVER, "message too big")
+FAULT = CloseCode(1011, Reconnect.AFTER_HINT, "fault")
+RESTART = CloseCode(1012, Reconnect.AFTER_HINT, "restart")
+TRY_LATER = CloseCode(1013, Reconnect.AFTER_HINT, "try later")
+BAD_MESSAGES = CloseCode(4400, Reconnect.NEVER, "bad messages")
+UNAUTHORIZED = CloseCode(4401, Reconnect.WITH_NEW_TOKEN, "unauthorized")
+FORBIDDEN = CloseCode(4403, Reconnect.NEVER, "forbidden")
+SLOW_CONSUMER = CloseCode(4408, Reconnect.AFTER_HINT, "slow consumer")
+TOO_MANY_REQUESTS = CloseCode(4429, Reconnect.AFTER_HINT, "too many requests")
+
+CLOSE_CODES = (
+    GOING_AWAY, MESSAGE_TOO_BIG, FAULT, RESTART, TRY_LATER,
+    BAD_MESSAGES, UNAUTHORIZED, FORBIDDEN, SLOW_CONSUMER, TOO_MANY_REQUESTS,
+)  # fmt: skip
+
+
+def reason(close: CloseCode, jitter: Callable[[], float] = random) -> str:
+    """Return the text of the close frame: the meaning, and where a return is welcome the seconds to wait.
+
+    Each client gets seconds of its own: a crowd that is closed at one moment must not come back at one moment.
+    """
+    if close.reconnect is not Reconnect.AFTER_HINT:
+        return close.meaning
+    seconds = FIRST_HINT_SECONDS + (LAST_HINT_SECONDS - FIRST_HINT_SECONDS) * jitter()
+    return f"{close.meaning}; reconnect in {seconds:.1f} s"

@@ -1,0 +1,194 @@
+"""Follows one partition of `enriched:{p}` for ever, and never takes an entry of a lost history for a new one.
+
+Starts from a snapshot and reads from its last id on. When the incarnation changes, what was read is discarded and the
+position judged first: go on, or take a new snapshot and say so. A bad entry is counted and passed over.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from services.gateway.hub import Hub
+from services.gateway.protocol import Position
+from shared.backoff import Backoff
+from shared.commits import Entries
+from shared.errors import InvalidEntry
+from shared.events import Enriched, parse_enriched
+from shared.incarnations import Head, Resolution, label, resolve
+from shared.redis.client import TRY_AGAIN
+from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
+from shared.sequence import SequenceCheck
+
+STREAM = "enriched"
+READ_ENTRIES = 1000
+BLOCK_SECONDS = 1.0
+"""How long a read waits for an entry; below the hub's patience, so that a quiet stream is not taken for a silent Redis."""
+MOST_WAIT_SECONDS = 1.0
+"""Between tries while Redis is away: clients are to know soon that it is back."""
+
+log = structlog.get_logger(__name__)
+
+
+class Outage:
+    """What all feeds together say about Redis: once that it is away, and once for how long it was."""
+
+    def __init__(self) -> None:
+        self._away: set[int] = set()
+        self._since = 0.0
+
+    def begin(self, partition: int, error: Exception, now: float) -> None:
+        """Note that a partition cannot be read, at `now` seconds of the monotonic clock."""
+        if not self._away:
+            self._since = now
+            log.warning("redis is away, trying again", partition=partition, reason=str(error) or type(error).__name__)
+        self._away.add(partition)
+
+    def end(self, partition: int, now: float) -> None:
+        """Note that a partition can be read."""
+        if partition in self._away:
+            self._away.discard(partition)
+            if not self._away:
+                log.info("redis is back", seconds=round(now - self._since, 1))
+
+
+class Feed:
+    """One partition. `set_up` is called when the head of the partition is gone (FLUSHALL) and must be made again."""
+
+    def __init__(self, redis: Redis, partition: int, hub: Hub, outage: Outage, set_up: Callable[[], Awaitable[object]]) -> None:
+        self._redis = redis
+        self._partition = partition
+        self._hub = hub
+        self._outage = outage
+        self._set_up = set_up
+        self._backoff = Backoff(most_seconds=MOST_WAIT_SECONDS)
+        self._head: Head | None = None
+        self._last_id = "0-0"
+        self._sequence = SequenceCheck(0)
+        self._lost: str | None = None
+        self.skipped = 0
+        """Entries passed over because they were no events."""
+
+    async def run(self) -> None:
+        """Follow the partition until cancelled."""
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                await self._step()
+            except TRY_AGAIN as error:
+                self._outage.begin(self._partition, error, now())
+                await asyncio.sleep(self._backoff.next_seconds())
+            else:
+                self._outage.end(self._partition, now())
+                self._hub.hear(self._partition, now())
+                self._backoff.reset()
+
+    async def _step(self) -> None:
+        try:
+            if self._head is None:
+                self._load(await snapshot(self._redis, self._partition))
+            else:
+                await self._read(self._head)
+        except Unconfigured:
+            await self._set_up()
+
+    def _load(self, found: Snapshot) -> None:
+        self._head, self._last_id, self._sequence = found.head, found.last_id, SequenceCheck(found.seq)
+        self._hub.load(self._partition, self._position(found.head), self._events_of(found.latest), self._lost)
+        self._lost = None
+
+    async def _read(self, known: Head) -> None:
+        found = await read(self._redis, STREAM, self._partition, self._last_id, count=READ_ENTRIES, block_ms=int(BLOCK_SECONDS * 1000))
+        if found.incarnation != known.incarnation:
+            self._judge(known, await head(self._redis, self._partition))
+        elif found.entries:
+            self._take(known, found.entries, found.seq)
+
+    def _judge(self, known: Head, current: Head) -> None:
+        """A new incarnation began: go on, or forget the position and let the next step take a snapshot."""
+        position = self._position(known)
+        resolution = resolve(STREAM, position.incarnation, position.seq, current)
+        log.warning(
+            "a new incarnation began", partition=self._partition, outcome=resolution.name.lower(),
+            incarnation=current.incarnation, position=position.seq,
+        )  # fmt: skip
+        if resolution is Resolution.CONTINUE:
+            self._head = current
+        else:
+            self._head = None
+            self._lost = resolution.name.lower()
+
+    def _take(self, known: Head, entries: Entries, newest: int) -> None:
+        events = list(self._good(entries, newest))
+        self._last_id = entries[-1][0]
+        if events:
+            self._hub.apply(self._partition, self._position(known), events, lambda event: label(STREAM, int(event.seq), known))
+
+    def _position(self, known: Head) -> Position:
+        return Position(label(STREAM, self._sequence.last, known), self._sequence.last)
+
+    def _good(self, entries: Entries, newest: int) -> Iterator[Enriched]:
+        """The events among the entries; what is none, or was never assigned, is told once per batch."""
+        bad: list[tuple[str, InvalidEntry]] = []
+        for entry_id, fields in entries:
+            try:
+                event = parse_enriched(fields)
+                self._sequence.advance(int(event.seq), newest)
+            except InvalidEntry as error:
+                bad.append((entry_id, error))
+            else:
+                yield event
+        if bad:
+            self.skipped += len(bad)
+            log.warning(
+                "skipped entries that are no events", partition=self._partition, count=len(bad), total=self.skipped,
+                entry_id=bad[0][0], reason=str(bad[0][1]),
+            )  # fmt: skip
+
+    def _events_of(self, latest: dict[str, str]) -> Iterator[Enriched]:
+        for ticker, text in latest.items():
+            try:
+                yield parse_latest(ticker, text)
+            except InvalidEntry as error:
+                self.skipped += 1
+                log.warning("skipped a latest value", partition=self._partition, ticker=ticker[:40], reason=str(error))
+
+
+class _Latest(msgspec.Struct):
+    """The JSON in `latest:{p}`. Numbers stay the characters they are."""
+
+    ticker: str
+    price: msgspec.Raw
+    ts: int
+    source: str
+    seq: int
+    sma: msgspec.Raw = msgspec.Raw(b"null")
+    alert: str | None = None
+
+
+_decode_latest = msgspec.json.Decoder(_Latest).decode
+
+
+def parse_latest(ticker: str, text: str) -> Enriched:
+    """Read a value of `latest:{p}`; raise `InvalidEntry` for anything that `commit` did not write."""
+    try:
+        found = _decode_latest(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidEntry(str(error)) from None
+    if found.ticker != ticker:
+        raise InvalidEntry(f"ticker {found.ticker[:40]!r} stands under another name")
+    sma = bytes(found.sma).decode()
+    return parse_enriched(
+        {
+            "seq": str(found.seq),
+            "ticker": ticker,
+            "price": bytes(found.price).decode(),
+            "ts": str(found.ts),
+            "source": found.source,
+            "tick_id": "0-0",  # not kept with the latest value, and not shown to clients
+            "sma": "" if sma == "null" else sma,
+            "alert": found.alert or "",
+        }
+    )

@@ -1,0 +1,149 @@
+"""The gateway at work: follow every partition, flush the changes of each window, serve every client until told to stop."""
+
+import asyncio
+import errno
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from redis.asyncio import Redis
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as listen
+
+from services.gateway.close_codes import GOING_AWAY, TRY_LATER
+from services.gateway.connection import PATH, Connection, route
+from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
+from services.gateway.hub import Hub
+from services.gateway.outbox import Limits
+from services.gateway.settings import GatewaySettings
+from shared.errors import ConfigurationError, Problem
+from shared.redis.client import connect
+from shared.redis.deployment import join
+from shared.runtime import until_ready
+
+CHECK_SECONDS = 0.25
+LOAD_SECONDS = 5.0
+"""How long a client that came before the first snapshots waits for them, before it is asked to come back."""
+MOST_MESSAGE_BYTES = 4096
+MOST_QUEUED_FRAMES = 4
+HANDSHAKE_SECONDS = 5.0
+LAST_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Run a gateway until `stop` is set. Raise `ConfigurationError` if the port is taken or the deployment is another."""
+    gateway = Gateway(settings)
+    url = settings.redis_url.get_secret_value()
+    async with connect(url, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening():
+        await gateway.work(redis, stop)
+
+
+class Gateway:
+    """One hub, fed by every partition, and the connections of its clients."""
+
+    def __init__(self, settings: GatewaySettings, limits: Limits | None = None) -> None:
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._changed = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._connections: set[Connection] = set()
+        self._hub = Hub(settings.partitions, lambda: time.time_ns() // 1_000_000, self._on_change)
+
+    async def work(self, redis: Redis, stop: asyncio.Event) -> None:
+        """Follow the streams until `stop` is set."""
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(self._flush_changes(), name="flush"), tasks.create_task(self._watch(), name="watch")]
+            await until_ready(lambda: self._join(redis), what="redis", stop=stop)
+            outage = Outage()
+            for p in range(self._settings.partitions):
+                feed = Feed(redis, p, self._hub, outage, lambda: self._join(redis))
+                loops.append(tasks.create_task(feed.run(), name=f"feed {p}"))
+            await stop.wait()
+            for loop in loops:
+                loop.cancel()
+
+    async def _join(self, redis: Redis) -> None:
+        await join(redis, self._settings.partitions, self._settings.sma_period)
+
+    def _on_change(self) -> None:
+        if self._hub.is_loaded:
+            self._loaded.set()
+        if self._settings.gateway_flush_seconds == 0:
+            self._hub.flush()
+        else:
+            self._changed.set()
+
+    async def _flush_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(self._settings.gateway_flush_seconds)
+            self._changed.clear()
+            self._hub.flush()
+
+    async def _watch(self) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            self._hub.watch(now())
+            for connection in self._connections:
+                connection.check(now())
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Server]:
+        """Accept clients; at the end close each with a hint of its own when to come back."""
+        server = await self._listen()
+        log.info("listening", url=f"ws://{self._settings.gateway_host}:{self._settings.gateway_port}{PATH}/")
+        try:
+            yield server
+        finally:
+            server.close(close_connections=False)
+            await asyncio.gather(*(connection.close(GOING_AWAY) for connection in self._connections))
+            with suppress(TimeoutError):  # what is left after that is a handshake that nobody goes on with
+                async with asyncio.timeout(LAST_SECONDS):
+                    await server.wait_closed()
+
+    async def _listen(self) -> Server:
+        host, port = self._settings.gateway_host, self._settings.gateway_port
+        try:
+            return await listen(
+                self._attend, host, port,
+                process_request=route,
+                # On each connection alone it costs 64 KiB and compresses the same message again for every client.
+                compression=None,
+                max_size=MOST_MESSAGE_BYTES,
+                max_queue=MOST_QUEUED_FRAMES,
+                open_timeout=HANDSHAKE_SECONDS,
+                server_header=None,
+            )  # fmt: skip
+        except OSError as error:
+            raise ConfigurationError((_address_problem(host, port, error),)) from error
+
+    async def _attend(self, websocket: ServerConnection) -> None:
+        connection = Connection(websocket, self._hub, self._limits)
+        self._connections.add(connection)
+        try:
+            if await self._is_loaded_in_time(websocket):
+                await connection.run()
+            else:
+                await connection.close(TRY_LATER)
+        finally:
+            self._connections.discard(connection)
+
+    async def _is_loaded_in_time(self, websocket: ServerConnection) -> bool:
+        if not self._loaded.is_set():
+            loaded, gone = asyncio.ensure_future(self._loaded.wait()), asyncio.ensure_future(websocket.wait_closed())
+            await asyncio.wait((loaded, gone), timeout=LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            loaded.cancel()
+            gone.cancel()
+        return self._loaded.is_set()
+
+
+def _address_problem(host: str, port: int, error: OSError) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem("GATEWAY_PORT", str(port), "is taken by another program; stop that one or choose another port")
+    if error.errno == errno.EACCES:
+        return Problem("GATEWAY_PORT", str(port), "this user may not listen there; choose a port from 1024 on")
+    return Problem("GATEWAY_HOST", host, f"cannot listen there: {error.strerror or error}")
