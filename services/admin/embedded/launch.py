@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 
-# linux/prctl.h and linux/capability.h
+# linux/prctl.h, linux/securebits.h and linux/capability.h
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
@@ -61,6 +62,8 @@ def main(parent_pid: str, death_signal: str, pid_file: str, account: str, reach:
             file.write(f"{os.getpid()}\n")
     if account and reach and is_linux:
         check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        # Without it access(2) forgets the right for a user other than root, and initdb asks access(2) for its programs.
+        check(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     if account:
         change_account(*map(int, account.split(":")))
     if account and reach and is_linux:

@@ -1,0 +1,52 @@
+# Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
+# `python -m`: a checkout may lie below a directory with a space in its name, and may be moved.
+.SUFFIXES:
+.PHONY: help run test lint bench faults migrate status install install-dev lock clean
+
+PY = .venv/bin/python
+TICKSTREAM = $(PY) -m services.admin
+
+help: ## what there is (this list)
+	@echo "tickstream: real-time stock ticks over Redis Streams"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r what does; do printf '%-20s %s\n' "  $$what" "$$does"; done
+	@echo
+	@echo "Variables of the environment may follow: make run SCALE=\"analyzer=3 persister=2 gateway=2\" GATEWAY_PORT=9001"
+
+run: install ## start Redis, PostgreSQL and every service; Ctrl-C stops them all
+	@exec $(TICKSTREAM) up
+
+test: install-dev ## the whole test suite against real servers (ARGS="-k name" selects)
+	@exec $(PY) -m pytest $(ARGS)
+
+lint: install-dev ## static checks: style, types, imports, docker-compose.yml
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -c 'from importlinter.cli import lint_imports_command as check; check()'
+	$(PY) -m yamllint --strict docker-compose.yml
+	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+bench: install-dev ## benchmarks of each step and of the whole pipeline
+	@exec $(PY) -m benchmarks $(ARGS)
+
+faults: ## random fault run
+	@echo "make faults: not available in this version" >&2; exit 2
+
+migrate: install ## write the schema to DATABASE_URL and the configuration to REDIS_URL
+	@exec $(TICKSTREAM) migrate
+
+status: install ## partitions, lengths, lag and holders
+	@exec $(TICKSTREAM) status
+
+install: ## what `make run` needs, into .venv
+	@sh scripts/install.sh run
+
+install-dev: ## what tests and checks need, too
+	@sh scripts/install.sh dev
+
+lock: ## compile pyproject.toml into requirements/*.txt again (needs uv)
+	@sh scripts/lock.sh
+
+clean: ## remove .venv; the data in .data stays
+	rm -rf .venv

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Compiles pyproject.toml into the hashed lock files, without the address of any index.
+set -eu
+
+if ! command -v uv >/dev/null 2>&1; then
+    echo "make lock needs uv on PATH (pip install uv)" >&2
+    exit 2
+fi
+
+compile() {
+    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+        --no-annotate --no-header "$@"
+}
+
+compile pyproject.toml --extra fetcher --extra analyzer --extra persister --extra gateway --extra admin --extra embedded \
+    -o requirements/run.txt
+# The same versions for tests as for users: the first file constrains the second.
+compile pyproject.toml --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
+compile requirements/bokeh.in --no-deps -o requirements/bokeh.txt

@@ -1,0 +1,60 @@
+"""Which TCP ports `up` uses: those of the contract must be free, those of the embedded servers are found and remembered."""
+
+import json
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from services.admin.embedded import is_port_free
+from shared.errors import ConfigurationError, Problem
+
+LOOPBACK = "127.0.0.1"
+REDIS_PORT = 16379
+POSTGRESQL_PORT = 15432
+"""Not the usual ports of these servers: those are often taken, and a client must not find another server behind them."""
+
+TRIES = 200
+
+
+def gateway_ports(host: str, first: int, number: int) -> list[int]:
+    """Return the ports of `number` gateways; raise `ConfigurationError` that names the first one that cannot be used."""
+    ports = range(first, first + number)
+    if ports[-1] > 65535:
+        raise _refused(first, f"{number} gateways count up from it, beyond port 65535")
+    for port in ports:
+        try:
+            free = is_port_free(host, port)
+        except OSError as error:
+            raise _refused(first, f"cannot listen on {host}, port {port}: {error.strerror}; see GATEWAY_HOST") from None
+        if not free:
+            raise _refused(first, f"port {port} on {host} is taken; stop what listens there or choose another GATEWAY_PORT")
+    return list(ports)
+
+
+def _refused(port: int, allowed: str) -> ConfigurationError:
+    return ConfigurationError((Problem("GATEWAY_PORT", str(port), allowed),))
+
+
+def first_free(preferred: int, taken: Collection[int]) -> int:
+    """Return `preferred`, or the next port of this machine that is free and not in `taken`; raise `OSError` if none is."""
+    for port in range(preferred, min(preferred + TRIES, 65536)):
+        if port not in taken and is_port_free(LOOPBACK, port):
+            return port
+    raise OSError(f"no free port from {preferred} on")
+
+
+def remembered(file: Path, name: str, default: int) -> int:
+    """Return the port that the last run used for `name`, so that a client's URL stays good."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        port = int(json.loads(file.read_text(encoding="utf-8"))[name])
+        if 1024 <= port <= 65535:
+            return port
+    return default
+
+
+def remember(file: Path, name: str, port: int) -> None:
+    """Keep the port for the next run."""
+    ports = {}
+    with suppress(OSError, ValueError, TypeError):
+        ports = dict(json.loads(file.read_text(encoding="utf-8")))
+    file.write_text(json.dumps({**ports, name: port}), encoding="utf-8")

@@ -1,0 +1,34 @@
+"""The environment of `tickstream up` and `tickstream status`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from services.admin.scale import parse_scale
+from shared.settings import PostgresqlUrl, RedisUrl, Settings
+
+
+def _read_scale(value: Any) -> Any:
+    return parse_scale(value) if isinstance(value, str) else value
+
+
+class StatusSettings(Settings):
+    """What `tickstream status` needs: a Redis."""
+
+
+class UpSettings(Settings):
+    """What `tickstream up` needs: nothing. The other variables go on to the services as they are."""
+
+    redis_url: RedisUrl = Field(default=SecretStr(""), validate_default=False)
+    """Empty: an embedded server is started."""
+    database_url: PostgresqlUrl = Field(default=SecretStr(""), validate_default=False)
+    """Empty: an embedded server is started."""
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8001, ge=1, le=65535)
+    """Of the first gateway; further ones count up."""
+    source: str = ""
+    """Where ticks come from; the fetcher judges it, here it is only shown."""
+    scale: Annotated[Mapping[str, int], NoDecode, BeforeValidator(_read_scale)] = Field(default_factory=lambda: parse_scale(""))
+    """Processes of each service."""

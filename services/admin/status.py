@@ -1,0 +1,142 @@
+"""`tickstream status`: what is in Redis, how far everyone has read, and who works on what. Reads only."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from services.admin.settings import StatusSettings
+from shared import streams
+from shared.logging import redact
+from shared.redis.client import connect
+
+LEASED = ("fetcher", "analyzer", "persister")
+"""Services whose holders are shown."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The state of one partition; lags in entries, None while a group does not exist."""
+
+    partition: int
+    ticks: int
+    enriched: int
+    analyzer_lag: int | None
+    persister_ticks_lag: int | None
+    persister_enriched_lag: int | None
+    last_entry_age_seconds: float | None
+    """Since the newest tick, by the clock of Redis; None if there never was one."""
+    deadletters: int
+    holders: Mapping[str, str]
+    """Service to the process that holds its lease, empty for none."""
+    consumers: Mapping[str, Sequence[str]]
+    """Group of `ticks` to the names of its consumers."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Over all partitions."""
+
+    ticks: int
+    enriched: int
+    analyzer_lag: int
+    persister_lag: int
+    deadletters: int
+
+
+def show_status(settings: StatusSettings, *, as_json: bool) -> int:
+    """Print the state of the deployment; return 0, or 1 if Redis does not answer."""
+    url = settings.redis_url.get_secret_value()
+    try:
+        partitions = asyncio.run(read_status(url, settings.partitions))
+    except (RedisError, OSError) as error:
+        print(f"Redis at {redact(url)} does not answer: {redact(str(error)) or type(error).__name__}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps({"partitions": [asdict(each) for each in partitions], "totals": asdict(total(partitions))}, indent=2))
+        return 0
+    from services.admin.status_table import print_status
+
+    print_status(partitions, total(partitions))
+    return 0
+
+
+async def read_status(url: str, default_partitions: int) -> list[Partition]:
+    """Read every partition that `config` tells of; before a deployment was set up, `default_partitions`."""
+    async with connect(url, service="status") as redis:
+        number = await redis.hget(streams.CONFIG, "partitions")
+        return [await read_partition(redis, each) for each in range(int(number or default_partitions))]
+
+
+async def read_partition(redis: Redis, partition: int) -> Partition:
+    """Read one partition in one round trip; what does not exist yet counts as empty."""
+    ticks, enriched = streams.ticks(partition), streams.enriched(partition)
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in (ticks, enriched, streams.deadletters(partition)):
+            pipe.xlen(key)
+        pipe.time()
+        pipe.xinfo_stream(ticks)
+        for key in (ticks, enriched):
+            pipe.xinfo_groups(key)
+        for group in (streams.ANALYZER_GROUP, streams.PERSISTER_GROUP):
+            pipe.xinfo_consumers(ticks, group)
+        for service in LEASED:
+            pipe.hget(streams.lease(service, partition), "owner")
+        answers = [_or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
+    lengths, (time, info, on_ticks, on_enriched, analyzers, persisters), owners = answers[:3], answers[3:9], answers[9:]
+    return Partition(
+        partition=partition,
+        ticks=lengths[0] or 0,
+        enriched=lengths[1] or 0,
+        analyzer_lag=lag_of(on_ticks, streams.ANALYZER_GROUP),
+        persister_ticks_lag=lag_of(on_ticks, streams.PERSISTER_GROUP),
+        persister_enriched_lag=lag_of(on_enriched, streams.PERSISTER_GROUP),
+        last_entry_age_seconds=age_seconds(info, time),
+        deadletters=lengths[2] or 0,
+        holders={service: owner or "" for service, owner in zip(LEASED, owners, strict=True)},
+        consumers={"analyzer": _names(analyzers), "persister": _names(persisters)},
+    )
+
+
+def _or_none(answer: Any) -> Any:
+    """Nothing for a stream or group that does not exist; every other error is one."""
+    if isinstance(answer, ResponseError) and str(answer).startswith(("no such key", "NOGROUP")):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def lag_of(groups: Sequence[Mapping[str, Any]] | None, name: str) -> int | None:
+    """Entries that the group has not read; None if it does not exist or Redis cannot tell."""
+    for group in groups or ():
+        if group["name"] == name:
+            lag = group["lag"]
+            return None if lag is None else int(lag)
+    return None
+
+
+def age_seconds(stream: Mapping[str, Any] | None, time: tuple[int, int]) -> float | None:
+    """How long ago the newest entry was added, by the clock that gave it its id."""
+    id_ms = int(str(stream["last-generated-id"]).partition("-")[0]) if stream else 0
+    return max(0.0, round(time[0] + time[1] / 1e6 - id_ms / 1000, 3)) if id_ms else None
+
+
+def _names(consumers: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    return [str(consumer["name"]) for consumer in consumers or ()]
+
+
+def total(partitions: Sequence[Partition]) -> Totals:
+    """Add up all partitions."""
+    return Totals(
+        ticks=sum(each.ticks for each in partitions),
+        enriched=sum(each.enriched for each in partitions),
+        analyzer_lag=sum(each.analyzer_lag or 0 for each in partitions),
+        persister_lag=sum((each.persister_ticks_lag or 0) + (each.persister_enriched_lag or 0) for each in partitions),
+        deadletters=sum(each.deadletters for each in partitions),
+    )

@@ -1,0 +1,108 @@
+"""The live table: a board and the state of the services as lines that fit a terminal of any size. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from services.admin.board import Alert, Board, Price, age_text, text_of
+from services.admin.processes import State
+
+ARROWS = {1: ("▲", "green"), -1: ("▼", "red"), 0: (" ", "")}
+MARKS = {State.RUNNING: "✓", State.WAITING: "✗"}
+COLOURS = {"bullish": "green", "bearish": "red"}
+
+TITLE_LINES = 2
+FRAME_LINES = 3
+"""Header of the table with its rule, and the line below the table."""
+
+COLUMNS = (("ticker", 0), ("price", 0), ("age", 28), ("SMA", 42), ("last alert", 64))
+"""Each column, and the width of a terminal from which on it is shown."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands above and below the table."""
+
+    title: str
+    services: str
+    footer: str
+
+
+def frame(board: Board, caption: Caption, width: int, height: int, now: datetime) -> RenderableType:
+    """Lay out at most `height` lines of at most `width` columns."""
+    lines: list[RenderableType] = [_line(caption.title, "bold"), _line(caption.services, "")]
+    room = height - TITLE_LINES - FRAME_LINES - 1
+    if room > 0:
+        prices = shown(board, room)
+        lines.append(_table(board, prices, width, now))
+        hidden = len(board.prices) - len(prices)
+        lines.append(_line(f"… and {hidden} more · {caption.footer}" if hidden else caption.footer, "dim"))
+    return Group(*lines[: max(1, height)])
+
+
+def shown(board: Board, room: int) -> Sequence[Price]:
+    """The tickers that fit, in an order that does not jump."""
+    return [board.prices[ticker] for ticker in sorted(board.prices)[:room]]
+
+
+def services_line(states: Sequence[tuple[str, State]]) -> str:
+    """Name and state of each process as `fetcher ✓ · analyzer 2/3`; names of scaled processes end in `-1`, `-2` …"""
+    grouped: dict[str, list[State]] = {}
+    for name, state in states:
+        grouped.setdefault(name.partition("-")[0], []).append(state)
+    return " · ".join(f"{name} {_share(found)}" for name, found in grouped.items())
+
+
+def _share(states: Sequence[State]) -> str:
+    if len(states) > 1:
+        return f"{states.count(State.RUNNING)}/{len(states)}"
+    return MARKS.get(states[0], states[0].value)
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _table(board: Board, prices: Sequence[Price], width: int, now: datetime) -> Table:
+    names = [name for name, from_width in COLUMNS if width >= from_width]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in names:
+        is_number = name in ("price", "SMA", "age")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    decimals = max((_decimals(price.price) for price in prices), default=0)
+    sma_decimals = max((_decimals(price.sma) for price in prices), default=0)
+    for price in prices:
+        cells = _cells(price, board.alerts.get(price.ticker), now, decimals, sma_decimals)
+        table.add_row(*(cells[name] for name in names))
+    return table
+
+
+def _cells(price: Price, alert: Alert | None, now: datetime, decimals: int, sma_decimals: int) -> dict[str, Text]:
+    arrow, colour = ARROWS[price.direction]
+    alerted = (
+        Text(f"{alert.direction} {text_of(alert.price)}, {age_text(alert.at, now)} ago", COLOURS[alert.direction]) if alert else Text("")
+    )
+    return {
+        "ticker": Text(price.ticker),
+        "price": Text(f"{aligned(price.price, decimals)} {arrow}", colour),
+        "SMA": Text(aligned(price.sma, sma_decimals)),
+        "last alert": alerted,
+        "age": Text(age_text(price.at, now)),
+    }
+
+
+def _decimals(number: Decimal | None) -> int:
+    return len(text_of(number).partition(".")[2])
+
+
+def aligned(number: Decimal | None, decimals: int) -> str:
+    """The characters of a number, and blanks in place of missing decimals: point stands below point."""
+    text = text_of(number)
+    whole, _, fraction = text.partition(".")
+    missing = decimals - len(fraction) + (0 if fraction or not decimals else 1)
+    return f"{text}{' ' * missing}" if whole else ""

@@ -1,0 +1,229 @@
+"""`tickstream up`, what `make run` calls: the whole pipeline as children of this process, until Ctrl-C.
+
+Order of start: servers, migration, services. Order of stop: services, servers. Whatever ends it, nothing stays behind.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from services.admin.board import Board
+from services.admin.embedded import EmbeddedError
+from services.admin.endings import ending_report
+from services.admin.feed import follow
+from services.admin.foreground import ignore_suspension, own_foreground_group
+from services.admin.ports import gateway_ports
+from services.admin.processes import Program, Service
+from services.admin.running import DATA_DIR, AlreadyRunning, only_one, publish
+from services.admin.screen import Screen, open_screen
+from services.admin.servers import plan_postgresql, plan_redis, serving
+from services.admin.settings import UpSettings
+from services.admin.table import Caption, services_line
+from shared.errors import ConfigurationError
+
+DEFAULT_SOURCE = "simulated"
+ONE_WISH_SECONDS = 0.5
+"""Signals within this time are one wish, see `Pipeline._signals`."""
+
+PATIENCE_SECONDS = 20.0
+"""After this long without a gateway that answers, say what is being waited for."""
+
+
+def run_up(settings: UpSettings) -> int:
+    """Run the pipeline in the current directory until a signal; return the exit code."""
+    ignore_suspension()
+    try:
+        with own_foreground_group(), only_one(DATA_DIR):
+            ports = gateway_ports(settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
+            return asyncio.run(Pipeline(settings, ports, DATA_DIR, open_screen(DATA_DIR)).run())
+    except (AlreadyRunning, ConfigurationError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (EmbeddedError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before anything was started
+        return 0
+
+
+class Pipeline:
+    """The servers, the services and the screen of one `up`."""
+
+    def __init__(self, settings: UpSettings, ports: Sequence[int], data_dir: Path, screen: Screen) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._data_dir = data_dir
+        self._screen = screen
+        self._redis = plan_redis(settings, data_dir, ports)
+        self._postgresql = plan_postgresql(settings, data_dir, ports)
+        self._services: list[Service] = []
+        self._board = Board()
+        self._was_killed = False
+
+    async def run(self) -> int:
+        """Start everything in order, wait for a signal, stop everything; return the exit code."""
+        stop, stop_servers = asyncio.Event(), asyncio.Event()
+        self._screen.say(_data_line(self._data_dir))
+        with self._signals(stop):
+            async with AsyncExitStack() as servers:
+                for server in (self._redis, self._postgresql):
+                    if not stop.is_set():
+                        await servers.enter_async_context(serving(server, self._screen.say, stop_servers))
+                code = 0 if stop.is_set() else await self._run_services(stop)
+            self._screen.say("stopped")
+        return 1 if self._was_killed else code
+
+    @contextmanager
+    def _signals(self, stop: asyncio.Event) -> Iterator[None]:
+        """The first signal, or a reader that went away, stops in order; a second Ctrl-C kills, so that the order takes no time."""
+        loop = asyncio.get_running_loop()
+        asked_at = 0.0
+
+        def on_signal(number: signal.Signals) -> None:
+            nonlocal asked_at
+            if not stop.is_set():
+                asked_at = loop.time()
+                self._screen.say("stopping … (a second Ctrl-C kills)")
+                stop.set()
+            # One wish may come twice: make passes on what its whole group was sent, a closing terminal hangs up again.
+            elif number != signal.SIGHUP and loop.time() - asked_at > ONE_WISH_SECONDS:
+                self._kill_all()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Whoever starts us with nohup wants us to stay.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, on_signal, number)
+        watching = asyncio.create_task(_stop_without_reader(self._screen, stop))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    def _kill_all(self) -> None:
+        self._was_killed = True
+        for service in self._services:
+            service.kill()
+        for server in (self._redis, self._postgresql):
+            if server.embedded and server.embedded.is_running:
+                os.kill(server.embedded.pid, signal.SIGKILL)
+
+    async def _run_services(self, stop: asyncio.Event) -> int:
+        if (code := await self._migrate(stop)) or stop.is_set():
+            return code
+        publish(self._data_dir, {server.variable: server.url for server in (self._redis, self._postgresql)})
+        self._services = [self._service(program) for program in self._programs()]
+        self._screen.say(_source_line(self._settings))
+        self._screen.say(f"starting {', '.join(service.program.name for service in self._services)} …")
+        tasks = [asyncio.create_task(service.run(stop), name=service.program.name) for service in self._services]
+        tasks.append(asyncio.create_task(self._show(stop), name="show"))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            # Only if one of them failed by a fault of ours: the others are stopped in order all the same.
+            stop.set()
+            await asyncio.wait(tasks)
+        return 2 if any(service.was_refused for service in self._services) else 0
+
+    async def _migrate(self, stop: asyncio.Event) -> int:
+        """Bring schema and configuration up to date in a process of its own, which a signal ends at any time."""
+        self._screen.say("migrating …")
+        migration = self._service(Program("migrate", _module("services.admin", "migrate"), self._environment()))
+        self._services = [migration]
+        code = await migration.run_once(stop)
+        if stop.is_set() or code == 0:
+            return 0
+        for line in ending_report("the migration", code, migration.last_lines):
+            self._screen.say(line)
+        return 2 if code == 2 else 1
+
+    def _service(self, program: Program) -> Service:
+        return Service(program, self._screen.log, self._screen.say)
+
+    def _programs(self) -> Iterator[Program]:
+        for name, number in self._settings.scale.items():
+            for index in range(number):
+                port = {"GATEWAY_PORT": str(self._ports[index])} if name == "gateway" else {}
+                shown = f"{name}-{index + 1}" if number > 1 else name
+                # A replay is over when its file is.
+                may_finish = name == "fetcher" and self._settings.source == "replay"
+                yield Program(shown, _module(f"services.{name}"), {**self._environment(), **port}, may_finish)
+
+    def _environment(self) -> Mapping[str, str]:
+        """Ours, and where the embedded servers are; a log that a person reads is text."""
+        readable = {"LOG_FORMAT": "text"} if sys.stdout.isatty() and not os.environ.get("LOG_FORMAT") else {}
+        return {**os.environ, **readable, **self._redis.environment, **self._postgresql.environment, "PYTHONUNBUFFERED": "1"}
+
+    async def _show(self, stop: asyncio.Event) -> None:
+        """Say when the gateway answers and what can be reached where, then show the prices until `stop`."""
+        ready = asyncio.Event()
+        urls = [_gateway_url(self._settings.gateway_host, port) for port in self._ports]
+        following = asyncio.create_task(follow(urls, self._board, ready, stop), name="follow")
+        try:
+            await self._wait_until(ready, stop)
+            if ready.is_set() and not stop.is_set():
+                self._say_where(urls)
+                await self._screen.show(self._board, lambda: self._caption(urls), stop)
+            await stop.wait()
+        finally:
+            following.cancel()
+
+    async def _wait_until(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        waiting = [asyncio.create_task(event.wait()) for event in (ready, stop)]
+        try:
+            while not (await asyncio.wait(waiting, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+                self._screen.say("still waiting for the gateway to answer")
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def _say_where(self, urls: Sequence[str]) -> None:
+        self._screen.say("ready")
+        for url in urls:
+            self._screen.say(f"  gateway     {url}")
+        self._screen.say(f"  Redis       {self._redis.shown_url}")
+        self._screen.say(f"  PostgreSQL  {self._postgresql.psql}")
+        self._screen.say("  Ctrl-C stops everything; the data stay in .data/")
+
+    def _caption(self, urls: Sequence[str]) -> Caption:
+        board, now = self._board, asyncio.get_running_loop().time()
+        state = "gateway away" if not board.is_connected else "Redis away" if board.is_stale else ""
+        facts = [
+            self._settings.source or DEFAULT_SOURCE,
+            f"{len(board.prices)} tickers",
+            f"{board.updates_per_second(now):.1f} updates/s",
+            state,
+        ]
+        states = [(service.program.name, service.state) for service in self._services]
+        return Caption(" · ".join(filter(None, ["tickstream", *facts])), services_line(states), f"{urls[0]} · Ctrl-C stops")
+
+
+def _data_line(data_dir: Path) -> str:
+    age = "kept from an earlier run" if any((data_dir / name).exists() for name in ("redis", "postgresql")) else "new"
+    return f"tickstream in {Path.cwd()}, data in {data_dir}/ ({age})"
+
+
+async def _stop_without_reader(screen: Screen, stop: asyncio.Event) -> None:
+    await screen.is_gone.wait()
+    stop.set()
+
+
+def _module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of ours; -P goes on, so that our modules are found where ours were."""
+    return (sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", name, *arguments)
+
+
+def _gateway_url(host: str, port: int) -> str:
+    """The address at which a client on this machine reaches a gateway."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"ws://[{reachable}]:{port}/ws/stocks/" if ":" in reachable else f"ws://{reachable}:{port}/ws/stocks/"
+
+
+def _source_line(settings: UpSettings) -> str:
+    if not settings.source:
+        return f"source: {DEFAULT_SOURCE} (SOURCE is not set and there is no FINNHUB_API_KEY)"
+    file = f" of {os.environ.get('REPLAY_FILE', '(REPLAY_FILE is not set)')}" if settings.source == "replay" else ""
+    return f"source: {settings.source}{file} (SOURCE is set)"

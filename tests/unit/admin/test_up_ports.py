@@ -1,0 +1,66 @@
+"""Ports: those of the contract must be free, those of the embedded servers give way and are remembered."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.admin.ports import first_free, gateway_ports, remember, remembered
+from shared.errors import ConfigurationError
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_taken_gateway_port_is_named_with_its_variable(taken: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"^GATEWAY_PORT={taken}: port {taken} on {LOOPBACK} is taken"):
+        gateway_ports(LOOPBACK, taken, 1)
+
+
+def test_every_port_of_scaled_gateways_is_looked_at(taken: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"^GATEWAY_PORT={taken - 1}: .*{taken}"):
+        gateway_ports(LOOPBACK, taken - 1, 2)
+
+
+def test_gateways_count_up(taken: int) -> None:
+    free = first_free(taken, ())
+    assert gateway_ports(LOOPBACK, free, 1) == [free]
+
+
+def test_ports_end_at_65535() -> None:
+    with pytest.raises(ConfigurationError, match="beyond port 65535"):
+        gateway_ports(LOOPBACK, 65535, 2)
+
+
+def test_host_of_another_machine_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="GATEWAY_HOST"):
+        gateway_ports("192.0.2.1", 8001, 1)
+
+
+def test_taken_port_gives_way_to_the_next_that_nobody_wants(taken: int) -> None:
+    assert first_free(taken, {taken + 1}) > taken + 1
+
+
+def test_port_of_the_last_run_is_preferred(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    assert remembered(file, "redis", 16379) == 16379
+    remember(file, "redis", 16380)
+    remember(file, "postgresql", 15433)
+    assert (remembered(file, "redis", 1), remembered(file, "postgresql", 1)) == (16380, 15433)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"redis":"x"}', '{"redis":null}', '{"redis":80}', '{"redis":70000}', "7"])
+def test_damaged_memory_is_ignored(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(content)
+    assert remembered(file, "redis", 16379) == 16379
+    remember(file, "redis", 16381)
+    assert remembered(file, "redis", 16379) == 16381

@@ -1,0 +1,74 @@
+"""The live table: it fits whatever the terminal's size."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from services.admin.board import Alert, Board, Price
+from services.admin.processes import State
+from services.admin.table import Caption, aligned, frame, services_line
+
+NOW = datetime(2026, 2, 14, 21, 38, tzinfo=UTC)
+CAPTION = Caption(
+    "tickstream · simulated · 40 tickers · 12.5 updates/s", "fetcher ✓ · analyzer 2/3", "ws://127.0.0.1:8001/ws/stocks/ · Ctrl-C stops"
+)
+
+
+def board(tickers: int) -> Board:
+    found = Board()
+    for index in range(tickers):
+        ticker = f"T{index:02}"
+        found.prices[ticker] = Price(ticker, Decimal("401.32"), Decimal("399.8"), NOW - timedelta(seconds=3), 1)
+        found.alerts[ticker] = Alert(ticker, "bearish", Decimal("400"), NOW - timedelta(minutes=2))
+    return found
+
+
+def drawn(found: Board, width: int, height: int) -> list[str]:
+    console = Console(file=StringIO(), width=width, height=height, color_system=None)
+    console.print(frame(found, CAPTION, width, height, NOW))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [10, 20, 30, 45, 80, 200])
+@pytest.mark.parametrize("height", [1, 2, 5, 10, 24, 60])
+def test_frame_never_exceeds_the_terminal(width: int, height: int) -> None:
+    lines = drawn(board(40), width, height)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    lines = drawn(board(40), 80, 20)
+    rows = [line for line in lines if line.startswith("T")]
+    assert f"… and {40 - len(rows)} more" in lines[-1]
+    assert len(rows) >= 13
+
+
+def test_wide_terminal_shows_price_average_alert_and_ages() -> None:
+    (row,) = [line for line in drawn(board(1), 80, 24) if line.startswith("T00")]
+    assert row.split("  ") == ["T00", "   401.32 ▲", "3 s", "399.8", "bearish 400, 2 min ago"] or all(
+        part in row for part in ("401.32 ▲", "3 s", "399.8", "bearish 400, 2 min ago")
+    )
+
+
+def test_narrow_terminal_keeps_ticker_and_price() -> None:
+    (row,) = [line for line in drawn(board(1), 20, 24) if line.startswith("T00")]
+    assert "401.32 ▲" in row
+    assert "399.8" not in row
+
+
+def test_point_stands_below_point() -> None:
+    texts = [aligned(Decimal(number), 2) for number in ("401.32", "78.5", "7")]
+    assert texts == ["401.32", "78.5 ", "7   "]
+    assert aligned(None, 2) == ""
+    assert aligned(Decimal(7), 0) == "7"
+
+
+def test_scaled_services_are_counted() -> None:
+    states = [("fetcher", State.RUNNING), ("analyzer-1", State.RUNNING), ("analyzer-2", State.WAITING), ("persister", State.WAITING)]
+    assert services_line(states) == "fetcher ✓ · analyzer 1/2 · persister ✗"
+    assert services_line([("fetcher", State.FINISHED)]) == "fetcher finished"
