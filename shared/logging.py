@@ -3,11 +3,13 @@
 Redaction works on the finished line, on the root handler, so that it also holds for tracebacks and for libraries.
 """
 
+import json
 import logging
 import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
+from urllib.parse import unquote
 
 import structlog
 from pydantic import SecretStr
@@ -15,7 +17,8 @@ from pydantic import SecretStr
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s\"']*(?=@)")
+# To the last @ before the path: a password may hold one.
+_USERINFO = re.compile(r"(?<=://)[^/?#\s\"']*(?=@)")
 _TOKEN = re.compile(r"(?i)\b(token|api[_-]?key|password)=[^&\s\"']+")
 HIDDEN = "***"
 
@@ -43,14 +46,25 @@ def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
 
 
 def secrets_of(values: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the texts that must never be shown: whole secrets, and the passwords within URLs."""
-    found = set()
-    for value in values.values():
-        if isinstance(value, SecretStr) and value.get_secret_value():
-            text = value.get_secret_value()
-            userinfo = _USERINFO.search(text)
-            found.add(userinfo.group().rpartition(":")[2] if userinfo else text)
-    return tuple(secret for secret in found if len(secret) > 3 and "://" not in secret)
+    """Return the texts that must never be shown: whole secrets, and the passwords within URLs; longest first."""
+    secrets = [value.get_secret_value() for value in values.values() if isinstance(value, SecretStr)]
+    found = {form for secret in secrets for password in _passwords(secret) for form in _forms(password)}
+    return tuple(sorted((form for form in found if len(form) > 3), key=len, reverse=True))
+
+
+def _passwords(secret: str) -> list[str]:
+    _, is_url, rest = secret.partition("://")
+    if not is_url:
+        return [secret]
+    userinfo, _, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    return [userinfo.partition(":")[2], *re.findall(r"(?i)[?&]password=([^&#]*)", rest)]
+
+
+def _forms(password: str) -> set[str]:
+    """A password as it may stand in a finished line: as it is, decoded, as `repr` writes it, and each of them in JSON."""
+    forms = {password, unquote(password)}
+    forms |= {repr(form)[1:-1] for form in forms}
+    return forms | {json.dumps(form)[1:-1] for form in forms}
 
 
 def configure_logging(service: str, settings: "Settings", output: TextIO | None = None) -> None:

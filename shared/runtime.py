@@ -31,17 +31,25 @@ def run_service(name: str, model: type[S], serve: Callable[[S, asyncio.Event], A
     """Run `serve(settings, stop)` as the service `name` and exit; `stop` is set by the first SIGTERM or SIGINT."""
     try:
         settings = read_settings(model)
-        configure_logging(name, settings)
+    except ConfigurationError as error:
+        _refuse(error)
+    # Outside of a `try`: unless it is configured, structlog shows local variables, and they may hold secrets.
+    configure_logging(name, settings)
+    try:
         _run(_main(name, settings, serve))
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
     except KeyboardInterrupt:
         sys.exit(0)
     except Exception:
         log.exception("service failed")
         sys.exit(1)
     sys.exit(0)
+
+
+def _refuse(error: ConfigurationError) -> NoReturn:
+    print(error, file=sys.stderr)
+    sys.exit(2)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -97,8 +105,10 @@ async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: floa
         task.result()
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    """The first plain exception within groups: a configuration error keeps its exit code whoever raised it."""
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """A configuration error if there is one within the group, whoever raised it, else its first plain exception."""
+    configuration, others = group.split(ConfigurationError)
+    error: BaseException = configuration or others or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

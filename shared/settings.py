@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError, Problem
 from shared.events import is_ticker
@@ -79,18 +78,6 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_scheme)]
 PostgresqlUrl = Annotated[SecretStr, AfterValidator(_postgresql_scheme)]
 
 
-class _SecretFiles(PydanticBaseSettingsSource):
-    """The `_FILE` form of every secret: the variable names a file that holds the value."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE", "") if field_name.upper() in SECRETS else ""
-        return (Path(path).read_text(encoding="utf-8").strip() if path else None), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in values.items() if value is not None}
-
-
 class Settings(BaseSettings):
     """What every service needs. Read once with `read_settings`, then passed on as values."""
 
@@ -104,34 +91,26 @@ class Settings(BaseSettings):
     """Prices in a moving average."""
     lease_seconds: float = Field(default=5, ge=0.1, le=3600, allow_inf_nan=False)
     """How long a holder's counter must stand still before its partition is taken over."""
-    stream_cap: int = Field(default=100_000, ge=1)
+    stream_cap: int = Field(default=100_000, ge=2)
     """Entries per partition and stream at which `append` and `commit` answer FULL."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(_lower)] = None
     """None: json unless standard error is a terminal."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values given by code first, then the environment, then the `_FILE` forms."""
-        return init_settings, env_settings, _SecretFiles(settings_cls)
-
 
 def read_settings(model: type[S]) -> S:
     """Read the environment into `model`; raise `ConfigurationError` with every bad variable."""
-    problems = [*_refused(), *_unreadable_files()]
+    values, problems = _secret_files()
+    problems += _refused()
+    said = {problem.variable.removesuffix("_FILE") for problem in problems}
+    try:
+        settings = model(**values)
+    except ValidationError as error:
+        found = [_problem(dict(detail)) for detail in error.errors()]
+        problems += [problem for problem in found if problem.variable not in said]
     if problems:
         raise ConfigurationError(tuple(problems))
-    try:
-        return model()  # type: ignore[call-arg]  # the environment gives the arguments
-    except ValidationError as error:
-        raise ConfigurationError(tuple(_problem(dict(detail)) for detail in error.errors())) from None
+    return settings
 
 
 def _refused() -> list[Problem]:
@@ -140,15 +119,29 @@ def _refused() -> list[Problem]:
     return [Problem(name, _shown(name), "not available in this version") for name in named]
 
 
-def _unreadable_files() -> list[Problem]:
-    problems = []
-    for name in (f"{secret}_FILE" for secret in SECRETS):
+def _secret_files() -> tuple[dict[str, Any], list[Problem]]:
+    """What the `_FILE` form of each secret gives, read once (it may be a pipe), and what is wrong with it."""
+    values, problems = {}, []
+    for secret in SECRETS:
+        name = f"{secret}_FILE"
         path = os.environ.get(name)
-        if path and not os.access(path, os.R_OK):
-            problems.append(Problem(name, path, "must name a file that can be read"))
-        elif path and os.environ.get(name.removesuffix("_FILE")):
-            problems.append(Problem(name, path, f"give either {name} or {name.removesuffix('_FILE')}, not both"))
-    return problems
+        if not path or secret in NOT_AVAILABLE:
+            continue
+        if os.environ.get(secret):
+            problems.append(Problem(name, _shown(name), f"give either {name} or {secret}, not both"))
+        elif (content := _content(path)) is None:
+            problems.append(Problem(name, _shown(name), "must name a file that can be read and is not empty"))
+        else:
+            values[secret.lower()] = content
+    return values, problems
+
+
+def _content(path: str) -> str | None:
+    """The text of a file without blanks around it; None if there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeError):
+        return None
 
 
 def _problem(detail: dict[str, Any]) -> Problem:
@@ -159,5 +152,5 @@ def _problem(detail: dict[str, Any]) -> Problem:
 
 
 def _shown(variable: str) -> str:
-    """The value as it may be shown: a secret never is, the name of the file that holds one is."""
-    return "(hidden)" if variable in SECRETS else os.environ.get(variable, "(not set)")[:200]
+    """The value as it may be shown, in one line: a secret never is, the name of the file that holds one is."""
+    return "(hidden)" if variable in SECRETS else repr(os.environ.get(variable, "(not set)")[:200])[1:-1]

@@ -4,7 +4,10 @@ A retry inside the client would repeat a write whose answer was lost; our own co
 knows whether a repetition is harmless.
 """
 
-from redis.asyncio import Redis
+import asyncio
+from collections.abc import Iterable
+
+from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -26,12 +29,37 @@ CONNECTIONS = 512
 """Enough for a reader and a writer of each of 64 partitions; the pool raises beyond it."""
 
 
+class _Cancellable:
+    """Sends so that a cancellation is never lost.
+
+    Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, swallows a cancellation that comes when the sending
+    is just done: the task would go on, and whoever cancelled it would wait for an end that does not come.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send, and raise `CancelledError` if that was asked for meanwhile."""
+        task = asyncio.current_task()
+        asked_before = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        if task and task.cancelling() > asked_before:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the answer would be taken for another's
+            raise asyncio.CancelledError
+
+
+class _PlainConnection(_Cancellable, Connection):
+    pass
+
+
+class _TlsConnection(_Cancellable, SSLConnection):
+    pass
+
+
 def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
     """Return a client (`async with`) that shows in `CLIENT LIST` as `tickstream:<service>`.
 
     `block_seconds` is the longest BLOCK this client will use; a client for blocking reads is a client of its own.
     """
-    return Redis.from_url(
+    client: Redis = Redis.from_url(
         url,
         protocol=3,
         decode_responses=True,
@@ -45,3 +73,6 @@ def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
         # With the default the guard against an unread answer is off under RESP3 (a later GET returned another key's value).
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
+    pool = client.connection_pool
+    pool.connection_class = _TlsConnection if issubclass(pool.connection_class, SSLConnection) else _PlainConnection
+    return client

@@ -31,13 +31,14 @@ class Deployment:
         return cls(partitions, sma_period, json.dumps(groups, separators=(",", ":")))
 
 
-async def join(redis: Redis, partitions: int, sma_period: int) -> Deployment:
+async def join(redis: Redis, partitions: int, sma_period: int, *, known: Deployment | None = None) -> Deployment:
     """Agree with the deployment, or found it if `config` is missing, prepare every partition, and return what holds.
 
+    `known` is what held before it was lost: one without a persister is founded again without.
     Raise `NotReady` while the function library is missing, `ConfigurationError` if this environment differs or Redis may evict.
     """
     await refuse_eviction(redis)
-    mine = Deployment.wanted(partitions, sma_period)
+    mine = known or Deployment.wanted(partitions, sma_period)
     found = await call(redis, "configure", [streams.CONFIG], mine.partitions, mine.sma_period, mine.required)
     theirs = Deployment(int(found[0]), int(found[1]), found[2])
     advice = {

@@ -79,6 +79,11 @@ local function group_info(key)
   return groups
 end
 
+-- concat fails on anything but texts and numbers, and looks at a thousand values in the time of a few `type` calls.
+local function all_texts(values)
+  return (pcall(table.concat, values))
+end
+
 local function contains(list, value)
   for _, found in ipairs(list or {}) do
     if found == value then return true end
@@ -228,11 +233,9 @@ local function bad_batch(ticks, rejected, first, count)
   if not first or first < 1 or not count or count < 1 or count > MOST_ENTRIES then return 'first or count' end
   if #ticks % TICK_VALUES ~= 0 or #rejected % 3 ~= 0 then return 'number of values' end
   if #ticks / TICK_VALUES + #rejected / 3 ~= count then return 'count' end
-  for i = 1, #ticks do
-    if type(ticks[i]) ~= 'string' then return 'tick value ' .. i end
-  end
-  for i = 1, #ticks, TICK_VALUES do
-    if #ticks[i] == 0 or not count_of(ticks[i + 2]) then return 'ticker or ts ' .. i end
+  if not all_texts(ticks) then return 'tick value' end
+  for i = 3, #ticks, TICK_VALUES do
+    if not tonumber(ticks[i]) then return 'ts ' .. i end
   end
   local before = -1
   for i = 1, #rejected, 3 do
@@ -290,7 +293,7 @@ local function append(keys, args)
         local before = polled and (newest[ticker] or call('HGET', last, ticker))
         if not (before and tonumber(ts) <= tonumber(before)) then
           seq = seq + 1
-          call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
+          call('XADD', k.ticks, '*', 'seq', seq, 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
             'source', ticks[t + 3], 'volume', ticks[t + 4], 'quote_ts', ticks[t + 5], 'shed', ticks[t + 6])
           if polled then
             newest[ticker] = ts
@@ -338,17 +341,13 @@ local function bad_outcome(body, lists)
   if #events % EVENT_VALUES ~= 0 or #latest % 2 ~= 0 or #sides % 2 ~= 0 or #dead % 3 ~= 0 then return 'number of values' end
   for i = 1, lists do
     if #prices[i] < 1 or #prices[i] > MOST_ENTRIES then return 'length of list ' .. i end
-    for j = 1, #prices[i] do
-      if type(prices[i][j]) ~= 'string' then return 'price' end
-    end
+    if not all_texts(prices[i]) then return 'price' end
   end
   for _, values in ipairs({ events, latest, sides, dead }) do
-    for i = 1, #values do
-      if type(values[i]) ~= 'string' then return 'value ' .. i end
-    end
+    if not all_texts(values) then return 'value' end
   end
   for i = 1, #events, EVENT_VALUES do
-    if not count_of(events[i]) then return 'seq ' .. i end
+    if not tonumber(events[i]) then return 'seq ' .. i end
   end
 end
 
@@ -462,10 +461,12 @@ local function trim_down(key, length, wanted, floor)
   return call('XTRIM', key, 'MINID', bound)
 end
 
-local function trim_stream(k, name, floor, head, cap, window_id)
+-- `unfinished` is what the call before left to do: 'window' or 'overrun', which go on below the mark where they began, or ''.
+-- Returns how many entries went, and what is left to do.
+local function trim_stream(k, name, floor, head, cap, window_id, unfinished)
   local key = k[name]
   local length = call('XLEN', key)
-  if length == 0 or ensure_groups(key, head.required, name) then return 0, false end
+  if length == 0 or ensure_groups(key, head.required, name) then return 0, '' end
   local is_required = {}
   for _, group in ipairs(head.required[name] or {}) do is_required[group] = true end
   local foreign, slowest, slowest_name = floor, nil, nil
@@ -480,23 +481,22 @@ local function trim_stream(k, name, floor, head, cap, window_id)
   end
   local removed = call('XTRIM', key, 'MINID', lowest(foreign, window_id))
   length = length - removed
-  if length >= cap * 0.8 then
-    local wanted = math.floor(cap * 0.5)
-    local more = trim_down(key, length, wanted, foreign)
+  local goal = math.floor(cap * 0.5)
+  if length >= cap * 0.8 or (unfinished ~= '' and length > goal) then
+    local more = trim_down(key, length, goal, foreign)
     removed, length = removed + more, length - more
-    if more > 0 and length > wanted then return removed, true end
+    if more > 0 and length > goal then return removed, 'window' end
   end
-  if length >= cap * 0.95 and slowest and is_below(slowest, floor) then
-    local more = trim_down(key, length, math.floor(cap * 0.9), floor)
-    if more > 0 then
-      local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
-      report(k.log, k.events, 'overrun', name, head.incarnation, '', '',
-        cjson.encode({ group = slowest_name, group_at = slowest, first_kept = first and first[1] or '', entries = more }))
-    end
-    removed = removed + more
-    return removed, more > 0 and length - more > cap * 0.9
+  goal = math.floor(cap * 0.9)
+  local is_over = length >= cap * 0.95 or (unfinished == 'overrun' and length > goal)
+  if not (is_over and slowest and is_below(slowest, floor)) then return removed, '' end
+  local more = trim_down(key, length, goal, floor)
+  if more > 0 then
+    local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    report(k.log, k.events, 'overrun', name, head.incarnation, '', '',
+      cjson.encode({ group = slowest_name, group_at = slowest, first_kept = first and first[1] or '', entries = more }))
   end
-  return removed, false
+  return removed + more, more > 0 and length - more > goal and 'overrun' or ''
 end
 
 -- Removes from both streams what nobody needs any more. Never passes a required group.
@@ -510,9 +510,13 @@ local function trim(keys, args)
   local head = current_head(k)
   if not head then return unconfigured(k.log) end
   local window_id = whole(math.max(0, now_ms() - window_ms)) .. '-0'
-  local ticks, more_ticks = trim_stream(k, 'ticks', head.cursor, head, cap, window_id)
-  local enriched, more_enriched = trim_stream(k, 'enriched', stream_info(k.enriched).id, head, cap, window_id)
-  return { ticks, enriched, (more_ticks or more_enriched) and 1 or 0 }
+  local before = call('HGET', k.log, 'trimming') or ','
+  local ticks_before, enriched_before = string.match(before, '^(%a*),(%a*)$')
+  local ticks, ticks_left = trim_stream(k, 'ticks', head.cursor, head, cap, window_id, ticks_before)
+  local enriched, enriched_left = trim_stream(k, 'enriched', stream_info(k.enriched).id, head, cap, window_id, enriched_before)
+  local left = ticks_left .. ',' .. enriched_left
+  if left ~= before then call('HSET', k.log, 'trimming', left) end
+  return { ticks, enriched, left ~= ',' and 1 or 0 }
 end
 
 -- -------------------------------------------------------------------------------------------------------- leases

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from shared import streams
 from shared.backoff import Backoff
-from shared.errors import ConfigurationError, Fenced
+from shared.errors import ConfigurationError, Fenced, NotReady, TransientError
 from shared.redis.client import TRY_AGAIN
 from shared.redis.deployment import Deployment, join
 from shared.redis.log import Unconfigured, call, read_hash
@@ -29,6 +29,12 @@ T = TypeVar("T")
 
 ROUNDS_PER_LEASE = 5
 """Rounds of looking and heartbeats within LEASE_SECONDS; one lost round is no lost lease."""
+
+LONGEST_ROUND_SECONDS = 0.5
+"""A take-over comes up to two rounds after LEASE_SECONDS, and 1.5 s are promised."""
+
+HEALTHY_SECONDS = 60.0
+"""A worker that ran this long since its last crash is tried again soon when it crashes."""
 
 
 def owner_name() -> str:
@@ -51,9 +57,12 @@ class LeaseWatch:
             return False
         return now_seconds - seen[2] >= self._lease_seconds
 
-    def forget(self) -> None:
-        """Start watching anew: after an error of Redis nothing is known about the time in between."""
-        self._seen.clear()
+    def forget(self, partition: int | None = None) -> None:
+        """Start watching anew, one partition or all: after an error nothing is known about the time in between."""
+        if partition is None:
+            self._seen.clear()
+        else:
+            self._seen.pop(partition, None)
 
 
 @dataclass
@@ -86,10 +95,10 @@ class Lease:
             return None if ended.done() else reading.result()
         finally:
             ended.cancel()
-            if not reading.done():
-                reading.cancel()
-            elif not reading.cancelled():
-                reading.exception()  # looked at here, so that an error of a read given up is not reported
+            reading.cancel()
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.exception()  # looked at here: how a read that was given up ends is of no interest
 
 
 Work = Callable[[Lease], Awaitable[None]]
@@ -116,7 +125,7 @@ async def hold(
             await holder.round()
             if settled is not None:
                 settled.set()
-            await wait_or_stop(stop, lease_seconds / ROUNDS_PER_LEASE)
+            await wait_or_stop(stop, min(lease_seconds / ROUNDS_PER_LEASE, LONGEST_ROUND_SECONDS))
     finally:
         await holder.give_back()
 
@@ -133,6 +142,7 @@ class _Holder:
         self._wanted: dict[int, str] = {}
         self._crashes: dict[int, Backoff] = {}
         self._not_before: dict[int, float] = {}
+        self._refused: set[int] = set()
         self._away = False
 
     async def round(self) -> None:
@@ -140,10 +150,7 @@ class _Holder:
         try:
             await self._collect()
             for partition in range(self._deployment.partitions):
-                if partition in self._held:
-                    await self._heartbeat(partition)
-                else:
-                    await self._try_take(partition)
+                await self._look_after(partition)
         except Unconfigured:
             await self._found_again()
         except TRY_AGAIN as error:
@@ -153,6 +160,22 @@ class _Holder:
             self._away = True
         else:
             self._away = False
+
+    async def _look_after(self, partition: int) -> None:
+        """Heartbeat or take; what Redis refuses in one partition (a key of a wrong type) does not stop the others."""
+        try:
+            if partition in self._held:
+                await self._heartbeat(partition)
+            else:
+                await self._try_take(partition)
+            self._refused.discard(partition)
+        except (Unconfigured, NotReady):
+            raise
+        except TransientError as error:
+            self._watch.forget(partition)
+            if partition not in self._refused:
+                log.error("redis refuses the lease of a partition", partition=partition, lease=self._service, reason=str(error))
+            self._refused.add(partition)
 
     async def _collect(self) -> None:
         """Take away the tasks that ended by themselves; a crashed one is said and tried again with back-off."""
@@ -167,8 +190,12 @@ class _Holder:
                 log.warning("lease lost", partition=partition, lease=self._service)
                 continue
             if error is not None:
-                wait_seconds = self._crashes.setdefault(partition, Backoff(0.5, 30)).next_seconds()
-                self._not_before[partition] = time.monotonic() + wait_seconds
+                now = time.monotonic()
+                backoff = self._crashes.setdefault(partition, Backoff(0.5, 30))
+                if now - self._not_before.get(partition, 0) > HEALTHY_SECONDS:
+                    backoff.reset()
+                wait_seconds = backoff.next_seconds()
+                self._not_before[partition] = now + wait_seconds
                 log.error("worker failed", partition=partition, retry_in_seconds=round(wait_seconds, 1), exc_info=error)
             await self._release(lease)
 
@@ -211,7 +238,8 @@ class _Holder:
         """FLUSHALL: the first service writes the deployment's values again."""
         log.warning("the head of a partition is gone, preparing it again")
         try:
-            self._deployment = await join(self._redis, self._deployment.partitions, self._deployment.sma_period)
+            known = self._deployment
+            self._deployment = await join(self._redis, known.partitions, known.sma_period, known=known)
         except TRY_AGAIN as error:
             log.warning("not prepared yet", reason=str(error) or type(error).__name__)
 

@@ -1,6 +1,7 @@
 """Every answer of `append`, and that only OK leaves a trace."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -133,9 +134,9 @@ async def test_a_key_of_a_wrong_type_is_refused_before_anything_is_written(parti
 
 
 @pytest.mark.parametrize(
-    "tick", [("AAPL", "1", "yesterday", "s", "", "", ""), ("", "1", "1", "s", "", "", ""), ("AAPL", 1, "1", "s", "", "", "")]
+    "tick", [("AAPL", "1", "yesterday", "s", "", "", ""), ("AAPL", True, "1", "s", "", "", ""), ("AAPL", "1", "1", "s", [], "", "")]
 )
-async def test_a_malformed_batch_is_refused_whole(partition: PartitionUnderTest, tick: tuple[str, ...]) -> None:
+async def test_a_malformed_batch_is_refused_whole(partition: PartitionUnderTest, tick: tuple[Any, ...]) -> None:
     good = ("AAPL", "1", "1", "s", "", "", "")
     before = await partition.snapshot_of_keys()
     with pytest.raises(TransientError, match="bad batch"):

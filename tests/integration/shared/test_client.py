@@ -1,0 +1,146 @@
+"""The client repeats nothing by itself, and no call ever gets another call's answer."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from shared import streams
+from shared.redis import client as client_module
+from shared.redis import log
+from shared.redis.client import REDIS_AWAY, connect
+from tests.integration.partition import PartitionUnderTest
+from tests.integration.shared.proxy import FaultProxy
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
+    """A proxy before this worker's Redis."""
+    async with FaultProxy(redis_url).running() as running:
+        yield running
+
+
+async def plain_call(client: Any) -> None:
+    await client.incr("counter")
+
+
+async def pipeline(client: Any) -> None:
+    await client.pipeline(transaction=False).incr("counter").execute()
+
+
+async def transaction(client: Any) -> None:
+    await client.pipeline(transaction=True).incr("counter").execute()
+
+
+@pytest.mark.parametrize("count_up", [plain_call, pipeline, transaction])
+async def test_a_write_whose_answer_is_lost_is_done_once_and_raises(
+    redis: Redis, proxy: FaultProxy, count_up: Callable[[Any], Awaitable[None]]
+) -> None:
+    async with connect(proxy.url, service="tests") as client:
+        await client.ping()
+        proxy.lose_answer_to = b"INCR"
+        with pytest.raises(REDIS_AWAY):
+            await count_up(client)
+        proxy.lose_answer_to = b""
+        assert (proxy.lost, await redis.get("counter")) == (1, "1")
+        await count_up(client)
+        assert await redis.get("counter") == "2"
+
+
+async def test_a_write_whose_request_is_lost_is_not_sent_again(redis: Redis, proxy: FaultProxy) -> None:
+    async with connect(proxy.url, service="tests") as client:
+        proxy.lose_request_with = b"INCR"
+        with pytest.raises(REDIS_AWAY):
+            await client.incr("counter")
+        assert (proxy.lost, await redis.get("counter")) == (1, None)
+
+
+async def test_an_append_whose_answer_is_lost_is_sent_once(partition: PartitionUnderTest, proxy: FaultProxy) -> None:
+    batch = log.freeze(1, [("AAPL", "1", "1", "simulated", "", "", "")])
+    async with connect(proxy.url, service="tests") as client:
+        proxy.lose_answer_to = b"append_1"
+        with pytest.raises(REDIS_AWAY):
+            await log.append(client, 0, token="f", producer="f", batch=batch, cap=10)
+    assert proxy.lost == 1
+    assert await partition.redis.xlen(streams.ticks(0)) == 1
+
+
+async def test_a_redis_that_does_not_answer_is_given_up_in_time(
+    redis_url: str, redis: Redis, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
+    async with connect(proxy.url, service="tests") as client:
+        await client.ping()
+        proxy.mute = True
+        began = time.monotonic()
+        with pytest.raises(REDIS_AWAY):
+            await client.incr("counter")
+        assert 0.05 < time.monotonic() - began < 1
+        proxy.mute = False
+        # The answer that came too late belongs to nobody.
+        assert await client.get("counter") == "1"
+
+
+async def test_a_second_answer_to_a_doubled_request_is_nobody_elses(redis: Redis, proxy: FaultProxy) -> None:
+    await redis.mset({f"key-{number}": f"value-{number}" for number in range(20)})
+    proxy.double_request_with = b"key-"
+    async with connect(proxy.url, service="tests") as client:
+        for number in range(20):
+            assert await client.get(f"key-{number}") == f"value-{number}"
+
+
+async def test_a_redis_that_is_not_there_is_away(unused_tcp_port: int) -> None:
+    async with connect(f"redis://127.0.0.1:{unused_tcp_port}", service="tests") as client:
+        with pytest.raises(REDIS_AWAY):
+            await client.ping()
+
+
+async def test_a_blocking_read_may_last_longer_than_an_answer(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.05)
+    async with connect(redis_url, service="tests", block_seconds=0.2) as reader:
+        assert await reader.xread({"nothing": "0"}, block=200) == {}
+
+
+async def test_a_client_is_named_after_its_service(redis: Redis, redis_url: str) -> None:
+    async with connect(redis_url, service="analyzer") as client:
+        await client.ping()
+        assert "tickstream:analyzer" in [found["name"] for found in await redis.client_list()]
+
+
+async def get(client: Any, number: int) -> None:
+    assert await client.get(f"key-{number}") == f"value-{number}"
+
+
+async def get_two(client: Any, number: int) -> None:
+    assert await client.pipeline(transaction=False).echo(f"{number}").get(f"key-{number}").execute() == [f"{number}", f"value-{number}"]
+
+
+async def test_a_cancelled_call_never_leaves_its_answer_to_the_next(redis: Redis, redis_url: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    await redis.mset({f"key-{number}": f"value-{number}" for number in range(100)})
+    cancelled = 0
+    async with connect(redis_url, service="tests") as client:
+        while cancelled < 200:
+            asking = asyncio.create_task(chance.choice([get, get_two])(client, chance.randrange(50)))
+            for _ in range(chance.randrange(5)):
+                await asyncio.sleep(0)
+            asking.cancel()
+            cancelled += isinstance((await asyncio.gather(asking, return_exceptions=True))[0], asyncio.CancelledError)
+            await chance.choice([get, get_two])(client, 50 + chance.randrange(50))
+
+
+async def test_a_blocking_read_that_is_given_up_leaves_nothing_behind(redis: Redis, redis_url: str) -> None:
+    async with connect(redis_url, service="tests", block_seconds=10) as reader:
+        for number in range(20):
+            reading = asyncio.ensure_future(reader.xread({"stream": "$"}, block=10_000))
+            await asyncio.sleep(0.002)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await redis.xadd("stream", {"number": number})
+            assert await reader.echo(f"{number}") == f"{number}"
