@@ -21,6 +21,8 @@ from shared.settings import Settings, read_settings
 
 GRACE_SECONDS = 9.0
 """Below the ten seconds after which an orchestrator kills."""
+CANCEL_SECONDS = 0.9
+"""For what is cancelled after the grace; what ignores that is left behind."""
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -96,7 +98,7 @@ async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: floa
         if not task.done():
             log.error("not drained within the grace, cancelling", grace_seconds=grace_seconds)
             task.cancel()
-            await asyncio.wait({task}, timeout=1.0)
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS)
     finally:
         stopped.cancel()
         if not task.done():

@@ -75,7 +75,8 @@ class _Follower:
             self._lease.progress()
             if found.incarnation != head.incarnation:
                 head = await partition_log.head(self._redis, self._partition)
-                position = await self._resolve(position, head)
+                # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
+                position = await self._mirror(await self._resolve(position, head), head)
             elif found.entries:
                 position = await self._store_batch(found, position, head)
                 if len(found.entries) < FEW:

@@ -33,6 +33,9 @@ ROUNDS_PER_LEASE = 5
 LONGEST_ROUND_SECONDS = 0.5
 """A take-over comes up to two rounds after LEASE_SECONDS, and 1.5 s are promised."""
 
+IDLE_ROUND_SECONDS = 0.1
+"""Rounds of a worker that is done: well within the shortest LEASE_SECONDS that makes sense."""
+
 HEALTHY_SECONDS = 60.0
 """A worker that ran this long since its last crash is tried again soon when it crashes."""
 
@@ -232,7 +235,7 @@ class _Holder:
         # A worker that has nothing left to do keeps its lease: nobody else would have more to do.
         while not lease.ended.is_set():
             lease.progress()
-            await wait_or_stop(lease.ended, 0.5)
+            await wait_or_stop(lease.ended, IDLE_ROUND_SECONDS)
 
     async def _found_again(self) -> None:
         """FLUSHALL: the first service writes the deployment's values again."""

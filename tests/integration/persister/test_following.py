@@ -93,6 +93,25 @@ async def test_a_plain_restart_of_redis_loses_nothing_and_goes_on_under_a_new_la
     assert await database.fetchval("SELECT count(*) FROM stream_events") == 0
 
 
+async def test_a_mirror_refused_because_redis_began_anew_is_made_up_for_although_nothing_new_comes(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store):
+        await partition.append("1", "2")
+        await until_nothing_lags(partition)
+        await partition.redis.xgroup_setid(streams.ticks(0), "persister", "0", entries_read=0)
+        await partition.restart_server()
+        await log.load(partition.redis, 0)
+        await until_nothing_lags(partition)
+
+
+async def until_nothing_lags(partition: PartitionUnderTest) -> None:
+    """Wait until the persister's group of the ticks shows everything as stored."""
+    async with asyncio.timeout(10):
+        while (await groups_of(partition.redis, streams.ticks(0)))["persister"]["lag"] != 0:
+            await asyncio.sleep(0.02)
+
+
 async def test_entries_that_redis_lost_after_they_were_stored_are_noted_as_a_rewind_and_keep_their_rows(
     partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
 ) -> None:

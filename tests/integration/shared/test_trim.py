@@ -45,7 +45,7 @@ class Streams:
     async def persist(self, seq: int, *names: str) -> None:
         """Move the persister's group of both streams (or of those named) to the entry of that seq."""
         for stream in names or ("ticks", "enriched"):
-            entry_id = (await self.ids(stream))[seq - 1]
+            ((entry_id, _),) = (await self.redis.xrange(streams.stream(stream, 0), count=seq))[-1:]
             incarnation = (await log.head(self.redis, 0)).incarnation
             await log.mirror(self.redis, 0, stream=stream, group="persister", incarnation=incarnation, entry_id=entry_id, passed=seq)
 
@@ -251,15 +251,16 @@ async def test_long_streams_are_trimmed_in_steps_until_there_is_no_more_to_do(fu
 
 
 async def test_an_overrun_of_a_long_stream_is_done_in_steps_too(full: Streams) -> None:
-    await full.fill(30_000)
-    await full.persist(30_000)
+    await full.fill(12_000)
+    for stream in ("ticks", "enriched"):
+        await full.redis.xgroup_setid(streams.stream(stream, 0), "persister", "$")
     await full.stand_by("ticks", "forgotten", read=0)
-    steps = [await full.trim(cap=30_000, window_ms=HOUR_MS)]
+    steps = [await full.trim(cap=12_000, window_ms=HOUR_MS)]
     while steps[-1][2]:
-        steps.append(await full.trim(cap=30_000, window_ms=HOUR_MS))
+        steps.append(await full.trim(cap=12_000, window_ms=HOUR_MS))
     assert max(step[0] for step in steps) <= 1000
-    assert len(await full.ids("ticks")) == 27_000
-    assert sum(json.loads(event["detail"])["entries"] for event in await full.events()) == 3000
+    assert await full.redis.xlen(streams.ticks(0)) == 10_800
+    assert [json.loads(event["detail"])["entries"] for event in await full.events()] == [1000, 200]
 
 
 async def test_a_deployment_without_a_persister_never_gets_stuck(redis: Redis) -> None:
@@ -267,7 +268,7 @@ async def test_a_deployment_without_a_persister_never_gets_stuck(redis: Redis) -
     await migrate_redis(redis, 1, PERIOD, with_persister=False)
     partition = await set_up(redis)
     partition.cap = 10
-    for price in range(1, 101):
+    for price in range(1, 41):
         assert (await partition.append(str(price))).answer is Answer.OK
         assert (await partition.analyze()).answer is Answer.OK
         await log.trim(redis, 0, cap=10, window_ms=HOUR_MS)
@@ -275,10 +276,10 @@ async def test_a_deployment_without_a_persister_never_gets_stuck(redis: Redis) -
     assert 5 <= await redis.xlen(streams.enriched(0)) < 10
 
 
-@pytest.mark.parametrize("cap", [2, 3, 7])
+@pytest.mark.parametrize("cap", [2, 3])
 async def test_the_smallest_caps_do_not_wedge_a_partition(full: Streams, cap: int) -> None:
     full.partition.cap = cap
-    for price in range(1, 20):
+    for price in range(1, 12):
         assert (await full.partition.append(str(price))).answer is Answer.OK
         assert (await full.partition.analyze()).answer is Answer.OK
         await full.persist(await full.redis.xlen(streams.ticks(0)), "ticks")
@@ -305,7 +306,7 @@ async def test_whatever_groups_there_are_nothing_goes_that_one_of_them_needs(ful
     chance = random.Random(seed)
     key = streams.ticks(0)
     await full.fill(60)
-    for _ in range(40):
+    for _ in range(20):
         ids = await full.ids("ticks")
         cap = chance.choice([60, 62, 70, 76, 200])
         is_over = len(ids) >= 0.95 * cap

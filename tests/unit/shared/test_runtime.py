@@ -6,6 +6,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from shared import runtime
 from shared.errors import ConfigurationError, NotReady, Problem
 from shared.runtime import run, until_ready, wait_or_stop
 
@@ -70,7 +71,8 @@ async def test_what_is_not_drained_within_the_grace_is_cancelled_and_said() -> N
     assert [line["event"] for line in logs] == ["not drained within the grace, cancelling"]
 
 
-async def test_a_main_that_ignores_its_cancellation_does_not_hold_the_run_up() -> None:
+async def test_a_main_that_ignores_its_cancellation_does_not_hold_the_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "CANCEL_SECONDS", 0.01)
     release = asyncio.Event()
 
     async def main() -> None:
@@ -82,7 +84,7 @@ async def test_a_main_that_ignores_its_cancellation_does_not_hold_the_run_up() -
 
     stop = asyncio.Event()
     stop.set()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(0.5):
         await run(main(), stop=stop, grace_seconds=0.01)
     release.set()
 
