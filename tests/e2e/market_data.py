@@ -23,7 +23,7 @@ from shared.testing.oracle import expect
 
 PERIOD = 5
 BARS = 12_154
-SYNTHETIC_TICKS = 1_700
+SYNTHETIC_TICKS = 800
 
 FIRST, LAST = datetime(2000, 3, 1, 21, tzinfo=UTC), datetime(2013, 3, 1, 21, tzinfo=UTC)
 SPAN_SECONDS = (LAST - FIRST).total_seconds()

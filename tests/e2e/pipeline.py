@@ -19,6 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from services.admin.embedded import find_free_port
+from services.admin.migrate import migrate_postgres, migrate_redis
+from shared.redis.client import connect
+from tests.e2e.market_data import PERIOD
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "persister", "analyzer", "fetcher")
@@ -98,6 +101,14 @@ class Service:
         self.may_end = True
         self.process.send_signal(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """Stop it where it is (SIGSTOP)."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a paused one go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     async def finish(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for its end; return the exit code."""
 
@@ -132,6 +143,7 @@ class Pipeline:
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
             "PARTITIONS": str(partitions),
+            "SMA_PERIOD": str(PERIOD),
             "LEASE_SECONDS": str(LEASE_SECONDS),
             "GATEWAY_PORT": str(self.port),
             **variables,
@@ -158,8 +170,11 @@ class Pipeline:
         return service
 
     async def migrate(self) -> None:
-        """Make Redis and PostgreSQL ready, as an operator does."""
-        assert await self.run("migrate", "services.admin", "migrate").finish() == 0
+        """Make Redis and PostgreSQL ready."""
+        partitions = int(self._variables["PARTITIONS"])
+        async with connect(self._variables["REDIS_URL"], service="migrate") as redis:
+            await migrate_redis(redis, partitions, PERIOD)
+        await migrate_postgres(self._variables["DATABASE_URL"], partitions)
 
     def start(self, name: str, **variables: str) -> Service:
         """Start a service."""

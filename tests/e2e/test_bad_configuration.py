@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from services.admin.embedded import EmbeddedRedis
-from shared.redis.client import connect
 from tests.e2e.pipeline import SERVICES, Pipeline, Service
 
 SECRET = "hunter22"
@@ -54,13 +52,3 @@ async def test_a_service_that_differs_from_its_deployment_names_both_values(pipe
         assert "PARTITIONS=4" in errors["PARTITIONS"].removeprefix("PARTITIONS=3")
         # The persister is stopped by PostgreSQL, which knows nothing of the period.
         assert name == "persister" or "SMA_PERIOD=5" in errors["SMA_PERIOD"].removeprefix("SMA_PERIOD=7")
-
-
-async def test_a_redis_that_may_evict_is_refused_with_the_reason(redis_server: EmbeddedRedis, database_url: str, tmp_path: Path) -> None:
-    async with Pipeline(redis_server.url, database_url, tmp_path, 4) as pipeline:
-        await pipeline.migrate()
-        async with connect(redis_server.url, service="tests") as redis:
-            await redis.config_set("maxmemory-policy", "allkeys-lru")
-        for service in pipeline.start_all().values():
-            assert await service.finish() == 2
-            assert service.text.splitlines()[-1].startswith("REDIS_URL=(hidden): Redis has maxmemory-policy allkeys-lru")

@@ -249,4 +249,4 @@ async def test_a_period_of_five_hundred_and_batches_of_a_thousand_fit(redis: Red
         assert (await partition.analyze()).answer is Answer.OK
     expected = expect([("AAPL", price) for price in [*prices, *prices]], 500)
     assert (await log.load(redis, 0)).prices == expected.windows
-    assert [fields["sma"] for _, fields in await redis.xrange(streams.enriched(0))] == [judged.sma for judged in expected.judged]
+    assert [fields["sma"] for _, fields in await partition.redis.xrange(streams.enriched(0))] == [judged.sma for judged in expected.judged]

@@ -100,7 +100,12 @@ class Holders:
     async def stop(self) -> None:
         for stop, _ in self._running:
             stop.set()
-        await asyncio.gather(*(task for _, task in self._running), return_exceptions=True)
+        tasks = [task for _, task in self._running]
+        if tasks:
+            await asyncio.wait(tasks, timeout=2)  # a worker that hangs is cancelled with its holder
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def token(self, partition: int = 0) -> str:
         return await self.redis.hget(streams.lease(SERVICE, partition), "token") or ""

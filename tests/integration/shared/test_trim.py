@@ -184,11 +184,11 @@ async def test_a_missing_required_group_is_created_at_the_beginning_and_nothing_
 
 @BOTH
 async def test_a_foreign_group_is_not_passed_below_ninety_five_percent(full: Streams, stream: str) -> None:
-    await full.fill(18)
-    await full.persist(18)
-    await full.stand_by(stream, "forgotten", read=2, acknowledge=2)
-    await full.trim(cap=20)
-    assert await full.seqs(stream) == list(range(2, 19))
+    await full.fill(37)
+    await full.persist(37)
+    await full.stand_by(stream, "forgotten", read=1, acknowledge=1)
+    await full.trim(cap=40)
+    assert await full.seqs(stream) == list(range(1, 38))
     assert await full.events() == []
 
 
@@ -274,6 +274,14 @@ async def test_a_deployment_without_a_persister_never_gets_stuck(redis: Redis) -
         await log.trim(redis, 0, cap=10, window_ms=HOUR_MS)
     assert 5 <= await redis.xlen(streams.ticks(0)) < 10
     assert 5 <= await redis.xlen(streams.enriched(0)) < 10
+
+
+async def test_a_group_that_a_persister_left_behind_is_a_foreign_one_in_a_deployment_without(full: Streams) -> None:
+    await full.fill(40)
+    await migrate_redis(full.redis, 1, PERIOD, with_persister=False)
+    await full.trim(cap=40, window_ms=HOUR_MS)
+    assert (await full.redis.xlen(streams.ticks(0)), await full.redis.xlen(streams.enriched(0))) == (36, 36)
+    assert [json.loads(event["detail"])["group"] for event in await full.events()] == ["persister", "persister"]
 
 
 @pytest.mark.parametrize("cap", [2, 3])

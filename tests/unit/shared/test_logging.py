@@ -205,8 +205,9 @@ def test_a_password_in_a_urls_query_is_a_secret() -> None:
     assert secrets_of({"url": SecretStr("postgresql://h/db?user=u&password=hunter22&sslmode=on")}) == ("hunter22",)
 
 
-@given(st.lists(st.text(min_size=4, max_size=8, alphabet="abXY"), min_size=1, max_size=4))
-def test_a_secret_within_another_leaves_no_rest_of_the_longer_one(passwords: list[str]) -> None:
-    secrets = secrets_of({str(number): SecretStr(password) for number, password in enumerate(passwords)})
-    for password in passwords:
-        assert redact(f"<{password}>", secrets) == "<***>"
+@given(st.text("abc", min_size=4, max_size=6), st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=3))
+def test_a_secret_within_another_leaves_no_rest_of_the_longer_one(password: str, tails: list[str]) -> None:
+    passwords = [password, *(password + tail for tail in tails)]
+    secrets = secrets_of({str(number): SecretStr(secret) for number, secret in enumerate(passwords)})
+    for secret in passwords:
+        assert redact(f"<{secret}>", secrets) == "<***>"
