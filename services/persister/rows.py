@@ -48,20 +48,13 @@ class StreamEvent(NamedTuple):
     at_ms: int | None = None
 
 
-class Line(NamedTuple):
-    """One row as a line of COPY, with what is needed to name it if PostgreSQL refuses it."""
-
-    text: str
-    entry_id: str
-    seq: int
-
-
 @dataclass
 class Lines:
     """What a batch becomes: lines to store, events to note, and the position after it."""
 
     position: Position
-    lines: list[Line] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """Rows as COPY takes them: incarnation, partition, seq, entry id and what follows, between tabs."""
     events: list[StreamEvent] = field(default_factory=list)
 
 
@@ -77,7 +70,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
     sequence = SequenceCheck(before.seq)
     newest, missing_entries = head.last_seq[stream], 0
     latest_end = head.lineage[-1].end_on(stream).seq if head.lineage else 0
-    lines: list[Line] = []
+    lines: list[str] = []
     events: list[StreamEvent] = []
     incarnation = before.incarnation
     for entry_id, fields in entries:
@@ -91,7 +84,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
         if missing and is_dense:
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
-        lines.append(Line(f"{incarnation}\t{partition}\t{seq}\t{columns}\n", entry_id, seq))
+        lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\n")
     passed = before.passed + len(entries) + missing_entries
     position = Position(incarnation or head.incarnation, entries[-1][0], sequence.last, passed)
     return Lines(position, lines, events)
@@ -102,12 +95,11 @@ def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, fields:
     return StreamEvent(stream, "rejected", incarnation, None, None, {"entry_id": entry_id, "reason": reason, "payload": payload})
 
 
-def rejected_line(stream: str, line: Line, reason: str) -> StreamEvent:
+def rejected_line(stream: str, line: str, reason: str) -> StreamEvent:
     """The event for a row that PostgreSQL refused."""
-    incarnation = line.text.partition("\t")[0]
-    return StreamEvent(
-        stream, "rejected", incarnation, line.seq, line.seq, {"entry_id": line.entry_id, "reason": reason, "payload": line.text}
-    )
+    incarnation, _, seq, entry_id, _ = line.split("\t", 4)
+    detail: dict[str, object] = {"entry_id": entry_id, "reason": reason, "payload": line}
+    return StreamEvent(stream, "rejected", incarnation, int(seq), int(seq), detail)
 
 
 def _copied(entries: Entries, before: Position, head: Head) -> Lines:

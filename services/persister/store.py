@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from services.persister.rows import NOWHERE, Line, Lines, Position, StreamEvent, rejected_line
+from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, rejected_line
 from shared.errors import TransientError
 
 log = structlog.get_logger(__name__)
@@ -129,7 +129,7 @@ class Store:
         return refused
 
 
-async def _copy(connection: "asyncpg.pool.PoolConnectionProxy", stream: str, lines: Sequence[Line], refused: list[StreamEvent]) -> None:
+async def _copy(connection: "asyncpg.pool.PoolConnectionProxy", stream: str, lines: Sequence[str], refused: list[StreamEvent]) -> None:
     """Copy the lines; if PostgreSQL refuses one, halve until it stands alone, so that the rest is stored."""
     try:
         async with connection.transaction():
@@ -143,8 +143,8 @@ async def _copy(connection: "asyncpg.pool.PoolConnectionProxy", stream: str, lin
         await _copy(connection, stream, lines[middle:], refused)
 
 
-async def _chunk(lines: Sequence[Line]) -> AsyncIterator[bytes]:
-    yield "".join([line.text for line in lines]).encode()
+async def _chunk(lines: Sequence[str]) -> AsyncIterator[bytes]:
+    yield "".join(lines).encode()
 
 
 async def _note(connection: "asyncpg.pool.PoolConnectionProxy", partition: int, event: StreamEvent) -> None:
