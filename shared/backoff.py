@@ -1,4 +1,4 @@
-"""How long to wait before the next try: exponential with full jitter, so that a crowd spreads out.
+"""How long to wait before the next try: exponential with equal jitter, so that a crowd spreads out.
 
 Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """

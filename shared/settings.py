@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(_lower)] = None
     """None: json unless standard error is a terminal."""
 
+    @property
+    def read_block_seconds(self) -> float:
+        """How long a read may wait for an entry: an idle holder must finish several rounds within its lease."""
+        return min(2.0, self.lease_seconds / 3)
+
 
 def read_settings(model: type[S]) -> S:
     """Read the environment into `model`; raise `ConfigurationError` with every bad variable."""

@@ -9,19 +9,20 @@ from shared.redis.deployment import join
 from shared.redis.lease import Lease, hold
 from shared.runtime import run_service, until_ready
 
-READ_BLOCK_SECONDS = 2.0
-
 
 async def serve(settings: AnalyzerSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and analyze each."""
     url = settings.redis_url.get_secret_value()
-    async with connect(url, service="analyzer") as redis, connect(url, service="analyzer", block_seconds=READ_BLOCK_SECONDS) as reader:
+    async with (
+        connect(url, service="analyzer") as redis,
+        connect(url, service="analyzer", block_seconds=settings.read_block_seconds) as reader,
+    ):
         deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
         if deployment is None:
             return
 
         async def work(lease: Lease) -> None:
-            await analyze(redis, reader, lease, settings, block_ms=int(READ_BLOCK_SECONDS * 1000))
+            await analyze(redis, reader, lease, settings, block_ms=int(settings.read_block_seconds * 1000))
 
         await hold(redis, deployment, "analyzer", settings.lease_seconds, work, stop)
 

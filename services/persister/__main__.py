@@ -11,15 +11,13 @@ from shared.redis.deployment import join
 from shared.redis.lease import Lease, hold
 from shared.runtime import run_service, until_ready
 
-READ_BLOCK_SECONDS = 2.0
-
 
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and store its streams."""
     url = settings.redis_url.get_secret_value()
     async with (
         connect(url, service="persister") as redis,
-        connect(url, service="persister", block_seconds=READ_BLOCK_SECONDS) as reader,
+        connect(url, service="persister", block_seconds=settings.read_block_seconds) as reader,
         connect_store(settings.database_url.get_secret_value()) as store,
     ):
         ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
@@ -28,7 +26,7 @@ async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
             return
 
         async def work(lease: Lease) -> None:
-            await persist(redis, reader, store, lease, block_ms=int(READ_BLOCK_SECONDS * 1000))
+            await persist(redis, reader, store, lease, block_ms=int(settings.read_block_seconds * 1000))
 
         await hold(redis, deployment, "persister", settings.lease_seconds, work, stop)
 

@@ -32,28 +32,32 @@ READ_BYTES = 256 * 1024
 """A batch of 1 000 ticks in one read of the socket, instead of in six."""
 
 
-class _Cancellable:
-    """Sends so that a cancellation is never lost.
+class _HonestSender:
+    """Sends so that neither a cancellation nor a dead connection is taken for something else.
 
     Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, swallows a cancellation that comes when the sending
-    is just done: the task would go on, and whoever cancelled it would wait for an end that does not come.
+    is just done: the task would go on, and whoever cancelled it would wait for an end that does not come. And uvloop
+    raises a `RuntimeError` for a write to a connection that died a moment ago.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Send, and raise `CancelledError` if that was asked for meanwhile."""
+        """Send; raise `CancelledError` if that was asked for meanwhile, one of `REDIS_AWAY` if the connection is dead."""
         task = asyncio.current_task()
         asked_before = task.cancelling() if task else 0
-        await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
         if task and task.cancelling() > asked_before:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the answer would be taken for another's
             raise asyncio.CancelledError
 
 
-class _PlainConnection(_Cancellable, Connection):
+class _PlainConnection(_HonestSender, Connection):
     pass
 
 
-class _TlsConnection(_Cancellable, SSLConnection):
+class _TlsConnection(_HonestSender, SSLConnection):
     pass
 
 

@@ -110,6 +110,11 @@ local function bury(log, deadletters, stream, entry_id, reason, payload, ms)
   if dropped > 0 then call('HINCRBY', log, 'deadletters_dropped', dropped) end
 end
 
+-- A released lease has an empty token, which nobody holds.
+local function is_held(lease, token)
+  return token ~= '' and call('HGET', lease, 'token') == token
+end
+
 -- ------------------------------------------------------------------------------------------------ incarnations
 
 -- run_id differs after every restart, fail-over and restored backup: exactly when entries may have been lost.
@@ -268,7 +273,7 @@ local function append(keys, args)
   if not head then return unconfigured(k.log) end
   local length = call('XLEN', k.ticks)
   local stored = tonumber(call('HGET', producers, producer) or '0')
-  if call('HGET', lease, 'token') ~= token then return { 'FENCED', whole(stored), head.seq, length, 0 } end
+  if not is_held(lease, token) then return { 'FENCED', whole(stored), head.seq, length, 0 } end
   if first + count - 1 <= stored then return { 'OK', whole(stored), head.seq, length, 0 } end
   if first > stored + 1 then return { 'AHEAD', whole(stored), head.seq, length, 0 } end
   if length >= cap then return { 'FULL', whole(stored), head.seq, length, 0 } end
@@ -375,7 +380,7 @@ local function commit(keys, args)
 
   local head = current_head(k)
   if not head then return unconfigured(k.log) end
-  if call('HGET', lease, 'token') ~= token or head.period ~= period then return { 'FENCED', head.cursor, 0, 0 } end
+  if not is_held(lease, token) or head.period ~= period then return { 'FENCED', head.cursor, 0, 0 } end
   if head.incarnation ~= incarnation then return { 'RESET', head.cursor, 0, 0 } end
   local ticks_length, enriched_length = call('XLEN', k.ticks), call('XLEN', k.enriched)
   if head.cursor == last_id then return { 'DUP', last_id, ticks_length, enriched_length } end

@@ -36,6 +36,9 @@ LONGEST_ROUND_SECONDS = 0.5
 IDLE_ROUND_SECONDS = 0.1
 """Rounds of a worker that is done: well within the shortest LEASE_SECONDS that makes sense."""
 
+RELEASE_SECONDS = 2.0
+"""Giving a lease back only saves others the wait: while Redis hangs, the grace is not spent on it."""
+
 HEALTHY_SECONDS = 60.0
 """A worker that ran this long since its last crash is tried again soon when it crashes."""
 
@@ -259,11 +262,15 @@ class _Holder:
         for lease, _ in held.values():
             lease.ended.set()
         await asyncio.gather(*(task for _, task in held.values()), return_exceptions=True)
-        for lease, _ in held.values():
-            try:
+        await asyncio.gather(*(self._give_one_back(lease) for lease, _ in held.values()))
+
+    async def _give_one_back(self, lease: Lease) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
                 await self._release(lease)
-            except TRY_AGAIN as error:
-                log.warning("lease not released, others take it over", partition=lease.partition, reason=str(error))
+        except TRY_AGAIN as error:
+            reason = str(error) or type(error).__name__
+            log.warning("lease not released, others take it over", partition=lease.partition, reason=reason)
 
 
 async def _end(lease: Lease, task: asyncio.Task[None]) -> None:
@@ -271,3 +278,5 @@ async def _end(lease: Lease, task: asyncio.Task[None]) -> None:
     lease.ended.set()
     task.cancel()
     await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # looked at here: mostly it found out by itself that it was fenced

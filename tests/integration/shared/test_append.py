@@ -54,6 +54,11 @@ async def test_a_producer_without_the_lease_is_fenced(partition: PartitionUnderT
     assert await partition.snapshot_of_keys() == before
 
 
+async def test_after_a_release_an_empty_token_is_fenced_too(partition: PartitionUnderTest) -> None:
+    await partition.redis.hset(streams.lease("fetcher", 0), "token", "")
+    assert (await partition.append("1", token="")).answer is Answer.FENCED
+
+
 async def test_a_first_number_that_leaves_a_hole_is_answered_ahead_with_the_stored_number(partition: PartitionUnderTest) -> None:
     await partition.append("1")
     before = await partition.snapshot_of_keys()

@@ -1,12 +1,13 @@
-"""A cancelled call ends: whatever step it was at, the cancellation is not lost on the way."""
+"""A call that is cancelled, or whose connection dies, ends as that and as nothing else, whatever step it was at."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from shared.redis import log
-from shared.redis.client import connect
+from shared.redis.client import REDIS_AWAY, connect
 
 STEPS = 30
 """More turns of the loop than a call on an open connection needs until it waits for its answer."""
@@ -28,3 +29,21 @@ async def test_a_read_that_is_cancelled_at_any_step_ends_as_cancelled(redis: Red
             assert done, f"cancelled at step {step}, the read goes on"
             assert reading.cancelled()
         assert await client.ping()
+
+
+def test_a_write_to_a_connection_that_just_died_means_that_redis_is_away_also_with_uvloop(redis_url: str) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def write_to_the_dead() -> None:
+        async with connect(redis_url, service="tests") as client:
+            pool: Any = client.connection_pool
+            connection = await pool.get_connection()
+            connection._writer.transport.abort()
+            try:
+                with pytest.raises(REDIS_AWAY):
+                    await connection.send_command("PING")
+            finally:
+                await pool.release(connection)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(write_to_the_dead())
