@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Entries = list[tuple[str, dict[str, str]]]
-"""Entries of a stream as (entry id, fields)."""
+Entries = list[tuple[str, list[str]]]
+"""Entries of a stream as (entry id, names and values of its fields in turn), as Redis sends them."""
 
 
 class Outcome(NamedTuple):

@@ -4,7 +4,7 @@ Prices stay text from the provider to PostgreSQL; only who computes with them ma
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
@@ -23,12 +23,19 @@ _POSITIVE_PRICE = rf"(?=[\d.]*[1-9]){PRICE}"
 
 _PLAIN = re.ASCII
 _ticker = re.compile(TICKER, _PLAIN).fullmatch
-_tick = re.compile(
-    rf"{_SEQ}\t{TICKER}\t{_POSITIVE_PRICE}\t{_TIME_MS}\t{_SOURCE}\t(?:{PRICE})?\t(?:{_TIME_MS})?\t\d{{0,15}}", _PLAIN
-).fullmatch
-_enriched = re.compile(
-    rf"{_SEQ}\t{TICKER}\t{_POSITIVE_PRICE}\t{_TIME_MS}\t{_SOURCE}\t{_ENTRY_ID}\t(?:{PRICE})?\t(?:bullish|bearish)?", _PLAIN
-).fullmatch
+
+_COMMON = {"seq": _SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
+_TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
+_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": rf"(?:{PRICE})?", "alert": r"(?:bullish|bearish)?"}
+
+
+def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] | None]:
+    """Match all names and values of an entry, tab between them, at once: an eighth of the cost of eight matches."""
+    return re.compile("\t".join(f"{name}\t{pattern}" for name, pattern in patterns.items()), _PLAIN).fullmatch
+
+
+_tick = _whole_entry(_TICK_PATTERNS)
+_enriched = _whole_entry(_ENRICHED_PATTERNS)
 
 BIGGEST_PRICE = Decimal(10) ** 12
 MOST_DECIMALS = 8
@@ -65,43 +72,38 @@ def is_ticker(text: str) -> bool:
     return _ticker(text) is not None
 
 
+def read_tick(entry: Sequence[str]) -> Tick:
+    """Read an entry of `ticks:{p}`, names and values in turn as Redis sends them; raise `InvalidEntry` that names the first bad field."""
+    if _tick("\t".join(entry)):
+        return Tick._make(entry[1::2])
+    return Tick._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), _TICK_PATTERNS))
+
+
+def read_enriched(entry: Sequence[str]) -> Enriched:
+    """Read an entry of `enriched:{p}`; as `read_tick`."""
+    if _enriched("\t".join(entry)):
+        return Enriched._make(entry[1::2])
+    return Enriched._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), _ENRICHED_PATTERNS))
+
+
 def parse_tick(fields: Mapping[str, str]) -> Tick:
-    """Read an entry of `ticks:{p}`; raise `InvalidEntry` that names the first bad field."""
-    tick = Tick._make(_values(fields, Tick._fields))
-    # One match of the whole line costs an eighth of eight matches of its fields.
-    if _tick("\t".join(tick)) is None:
-        raise InvalidEntry(_bad_field(Tick._fields, tick, _TICK_PATTERNS))
-    return tick
+    """As `read_tick`, from a mapping."""
+    return Tick._make(_values(fields, _TICK_PATTERNS))
 
 
 def parse_enriched(fields: Mapping[str, str]) -> Enriched:
-    """Read an entry of `enriched:{p}`; raise `InvalidEntry` that names the first bad field."""
-    event = Enriched._make(_values(fields, Enriched._fields))
-    if _enriched("\t".join(event)) is None:
-        raise InvalidEntry(_bad_field(Enriched._fields, event, _ENRICHED_PATTERNS))
-    return event
+    """As `read_enriched`, from a mapping."""
+    return Enriched._make(_values(fields, _ENRICHED_PATTERNS))
 
 
-def _values(fields: Mapping[str, str], names: tuple[str, ...]) -> Iterable[str]:
-    """The values in the order of `names`, which is the order of every entry that our own functions write."""
-    if tuple(fields) == names:
-        return fields.values()
-    try:
-        return [fields[name] for name in names]
-    except KeyError as missing:
-        raise InvalidEntry(f"field {missing.args[0]} is missing") from None
-
-
-_COMMON = {"seq": _SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
-_TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
-_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": rf"(?:{PRICE})?", "alert": r"(?:bullish|bearish)?"}
-
-
-def _bad_field(names: tuple[str, ...], values: tuple[str, ...], patterns: Mapping[str, str]) -> str:
-    for name, value in zip(names, values, strict=True):
-        if re.fullmatch(patterns[name], value, _PLAIN) is None:
-            return f"{name} {value[:64]!r} is not allowed"
-    raise AssertionError("the line was refused but every field is good")
+def _values(fields: Mapping[str, str], patterns: Mapping[str, str]) -> list[str]:
+    """The values by name, for entries with further fields or in another order, and to find the bad one."""
+    for name, pattern in patterns.items():
+        if name not in fields:
+            raise InvalidEntry(f"field {name} is missing")
+        if re.fullmatch(pattern, fields[name], _PLAIN) is None:
+            raise InvalidEntry(f"{name} {fields[name][:64]!r} is not allowed")
+    return [fields[name] for name in patterns]
 
 
 def canonical_price(text: str) -> str:

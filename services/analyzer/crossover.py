@@ -19,7 +19,7 @@ NO_ALERT = ""
 
 def side_of(price: Decimal, window: Window) -> int:
     """The side of `price` off the average of a warm window; compared with the sum, which is exact, not with the quotient."""
-    scaled = price * window.period
+    scaled = price * window.divisor
     total = window.total
     return ABOVE if scaled > total else BELOW if scaled < total else ON
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 _SIX_PLACES = Decimal("0.000001")
+_SIX_PLACES_LENGTH = len(".000000")
+"""A text with at most so much from its point on needs no rounding, which most averages of prices in cents do not."""
 
 
 class Window:
@@ -14,10 +16,11 @@ class Window:
     default decimal context, so that adding and taking away leaves no error.
     """
 
-    __slots__ = ("period", "prices", "total")
+    __slots__ = ("divisor", "period", "prices", "total")
 
     def __init__(self, period: int, prices: Iterable[Decimal] = ()) -> None:
         self.period = period
+        self.divisor = Decimal(period)
         self.prices = deque(prices)
         self.total = sum(self.prices, Decimal(0))
 
@@ -41,4 +44,8 @@ class Window:
         Rounding to 28 digits and then to six places is rounding once: an exact quotient that is no tie is at least
         10^-8 / 500 away from one.
         """
-        return str((self.total / self.period).quantize(_SIX_PLACES)).rstrip("0").rstrip(".")
+        average = self.total / self.divisor
+        text = str(average)
+        if len(text) - text.find(".") > _SIX_PLACES_LENGTH or "E" in text:
+            text = str(average.quantize(_SIX_PLACES))
+        return text.rstrip("0").rstrip(".") if "." in text else text

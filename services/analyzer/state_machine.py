@@ -3,7 +3,7 @@
 Its state is windows and sides; both are committed with every outcome, so that any process can go on from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -12,7 +12,7 @@ from services.analyzer.crossover import NO_ALERT, ON, crossover, side_of
 from services.analyzer.moving_average import Window
 from shared.commits import Digest, Entries, Outcome, State
 from shared.errors import InvalidEntry
-from shared.events import Enriched, parse_tick
+from shared.events import Enriched, read_tick
 from shared.sequence import SequenceCheck
 
 _encode_json = msgspec.json.Encoder().encode
@@ -63,12 +63,13 @@ class StateMachine:
         sides: dict[str, int] = {}
         deadletters: list[str] = []
         missing: list[tuple[int, int]] = []
-        for entry_id, fields in entries:
+        advance = self._sequence.advance
+        for entry_id, entry in entries:
             try:
-                seq, ticker, price, ts, source, *_ = parse_tick(fields)
-                lost = self._sequence.advance(int(seq), newest_seq)
+                seq, ticker, price, ts, source, _, _, _ = read_tick(entry)
+                lost = advance(int(seq), newest_seq)
             except InvalidEntry as invalid:
-                deadletters += (entry_id, str(invalid), _text_of(fields))
+                deadletters += (entry_id, str(invalid), _text_of(entry))
                 continue
             if lost:
                 missing.append((int(seq) - lost, int(seq) - 1))
@@ -102,7 +103,7 @@ class StateMachine:
 def latest_json(event: Enriched) -> str:
     """The value of a ticker in `latest:{p}`: numbers are the stream's own characters, `ts` in epoch milliseconds.
 
-    No value needs escaping: `parse_tick` admits only plain characters.
+    No value needs escaping: `read_tick` admits only plain characters.
     """
     alert = f'"{event.alert}"' if event.alert else "null"
     return (
@@ -111,5 +112,5 @@ def latest_json(event: Enriched) -> str:
     )
 
 
-def _text_of(fields: Mapping[str, str]) -> str:
-    return _encode_json(fields).decode()
+def _text_of(entry: Sequence[str]) -> str:
+    return _encode_json(dict(zip(entry[::2], entry[1::2], strict=True))).decode()

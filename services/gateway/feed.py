@@ -16,7 +16,7 @@ from services.gateway.protocol import Position
 from shared.backoff import Backoff
 from shared.commits import Entries
 from shared.errors import InvalidEntry
-from shared.events import Enriched, parse_enriched
+from shared.events import Enriched, parse_enriched, read_enriched
 from shared.incarnations import Head, Resolution, label, resolve
 from shared.redis.client import TRY_AGAIN
 from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
@@ -132,9 +132,9 @@ class Feed:
     def _good(self, entries: Entries, newest: int) -> Iterator[Enriched]:
         """The events among the entries; what is none, or was never assigned, is told once per batch."""
         bad: list[tuple[str, InvalidEntry]] = []
-        for entry_id, fields in entries:
+        for entry_id, entry in entries:
             try:
-                event = parse_enriched(fields)
+                event = read_enriched(entry)
                 self._sequence.advance(int(event.seq), newest)
             except InvalidEntry as error:
                 bad.append((entry_id, error))

@@ -4,7 +4,7 @@ The stream's own strings go through as they are: numbers are parsed by PostgreSQ
 admits no tab, newline or backslash, so that nothing needs escaping.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,7 +14,7 @@ import msgspec
 
 from shared.commits import Entries
 from shared.errors import InvalidEntry
-from shared.events import parse_enriched, parse_tick
+from shared.events import read_enriched, read_tick
 from shared.incarnations import Head, label
 from shared.sequence import SequenceCheck
 
@@ -58,8 +58,8 @@ class Lines:
     events: list[StreamEvent] = field(default_factory=list)
 
 
-Encode = Callable[[str, Mapping[str, str]], tuple[int, str]]
-"""Entry id and fields to (seq, the columns after seq); raises `InvalidEntry`."""
+Encode = Callable[[str, Sequence[str]], tuple[int, str]]
+"""Entry id and entry to (seq, the columns after seq); raises `InvalidEntry`."""
 
 
 def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
@@ -73,12 +73,12 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
     lines: list[str] = []
     events: list[StreamEvent] = []
     incarnation = before.incarnation
-    for entry_id, fields in entries:
+    for entry_id, entry in entries:
         try:
-            seq, columns = encode_entry(entry_id, fields)
+            seq, columns = encode_entry(entry_id, entry)
             missing = sequence.advance(seq, newest)
         except InvalidEntry as invalid:
-            events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), fields))
+            events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), entry))
             continue
         incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
         if missing and is_dense:
@@ -90,8 +90,8 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
     return Lines(position, lines, events)
 
 
-def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, fields: Mapping[str, str]) -> StreamEvent:
-    payload = msgspec.json.encode(fields).decode()[:4096]
+def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, entry: Sequence[str]) -> StreamEvent:
+    payload = msgspec.json.encode(_mapping(entry)).decode()[:4096]
     return StreamEvent(stream, "rejected", incarnation, None, None, {"entry_id": entry_id, "reason": reason, "payload": payload})
 
 
@@ -104,28 +104,33 @@ def rejected_line(stream: str, line: str, reason: str) -> StreamEvent:
 
 def _copied(entries: Entries, before: Position, head: Head) -> Lines:
     """What only a function saw, noted in `events:{p}`, becomes rows of `stream_events`."""
-    events = [_copy(entry_id, fields, head) for entry_id, fields in entries]
+    events = [_copy(entry_id, entry, head) for entry_id, entry in entries]
     position = Position(head.incarnation, entries[-1][0], head.last_seq["events"], before.passed + len(entries))
     return Lines(position, [], events)
 
 
-def _copy(entry_id: str, fields: Mapping[str, str], head: Head) -> StreamEvent:
+def _copy(entry_id: str, entry: Sequence[str], head: Head) -> StreamEvent:
+    fields = _mapping(entry)
     try:
         first, last = (int(fields[name]) if fields[name] else None for name in ("first_seq", "last_seq"))
         detail = msgspec.json.decode(fields["detail"] or "{}", type=dict[str, object])
         return StreamEvent(fields["stream"], fields["kind"], fields["incarnation"], first, last, detail, int(fields["ts"]))
     except (KeyError, ValueError, msgspec.DecodeError) as error:
-        return _rejected("events", head.incarnation, entry_id, f"no stream event: {error!r}", fields)
+        return _rejected("events", head.incarnation, entry_id, f"no stream event: {error!r}", entry)
 
 
-def _tick(entry_id: str, fields: Mapping[str, str]) -> tuple[int, str]:
-    t = parse_tick(fields)
+def _mapping(entry: Sequence[str]) -> dict[str, str]:
+    return dict(zip(entry[::2], entry[1::2], strict=True))
+
+
+def _tick(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
+    t = read_tick(entry)
     quoted_at = timestamp(t.quote_ts) if t.quote_ts else NULL
     return int(t.seq), f"{entry_id}\t{t.ticker}\t{t.price}\t{timestamp(t.ts)}\t{t.source}\t{t.volume or NULL}\t{quoted_at}"
 
 
-def _enriched(entry_id: str, fields: Mapping[str, str]) -> tuple[int, str]:
-    e = parse_enriched(fields)
+def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
+    e = read_enriched(entry)
     columns = f"{entry_id}\t{e.tick_id}\t{e.ticker}\t{e.price}\t{e.sma or NULL}\t{e.alert or NULL}\t{timestamp(e.ts)}\t{e.source}"
     return int(e.seq), columns
 

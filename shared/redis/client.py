@@ -81,6 +81,8 @@ def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
         # With the default the guard against an unread answer is off under RESP3 (a later GET returned another key's value).
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
+    # The callback would make a dict of every entry, which costs more than receiving it; see `shared.events.read_tick`.
+    client.response_callbacks.pop("XREAD", None)
     pool = client.connection_pool
     pool.connection_class = _TlsConnection if issubclass(pool.connection_class, SSLConnection) else _PlainConnection
     return client

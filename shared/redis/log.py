@@ -249,9 +249,8 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
 
 
 def _entries(found: object) -> Entries:
-    """The rows of the one stream in an XREAD reply, as RESP3 (a map) or RESP2 (a list) gives it."""
+    """The rows of the one stream in an XREAD reply."""
     if not found:
         return []
-    by_stream = cast(Any, found)
-    rows: Entries = next(iter(by_stream.values()))[0] if isinstance(by_stream, dict) else by_stream[0][1]
+    rows: Entries = next(iter(cast(dict[str, Entries], found).values()))
     return rows

@@ -11,6 +11,7 @@ from services.persister.rows import NOWHERE, Lines, Position, encode
 from services.persister.store import Store, StoredElsewhere, connect_store
 from shared.commits import Entries
 from shared.incarnations import Head
+from shared.testing.entries import flat, tick_entry
 
 HEAD = Head("1-a", (), {"ticks": 10_000, "enriched": 10_000, "events": 0})
 
@@ -30,9 +31,8 @@ async def store(database: asyncpg.Connection, database_url: str) -> AsyncIterato
 
 
 def entries_of(*prices: str, first: int = 1) -> Entries:
-    names = ("seq", "ticker", "price", "ts", "source", "volume", "quote_ts", "shed")
     return [
-        (f"{seq}-0", dict(zip(names, (str(seq), "AAPL", price, "1700000000123", "replay", "", "", ""), strict=True)))
+        (f"{seq}-0", tick_entry(seq=str(seq), ticker="AAPL", price=price, ts="1700000000123", source="replay"))
         for seq, price in enumerate(prices, first)
     ]
 
@@ -147,7 +147,10 @@ async def test_the_view_alerts_gives_the_id_that_clients_see(store: Store, datab
         "alert": "bullish",
     }
     await store.store(
-        "enriched", 3, before, encode("enriched", 3, [("7-0", fields), ("7-1", fields | {"seq": "8", "alert": ""})], before, HEAD)
+        "enriched",
+        3,
+        before,
+        encode("enriched", 3, [("7-0", flat(fields)), ("7-1", flat(fields | {"seq": "8", "alert": ""}))], before, HEAD),
     )
     (row,) = await database.fetch("SELECT id, ticker, direction, sma::text FROM alerts")
     assert tuple(row) == ("1-a.3.7", "KO", "bullish", "6.5")

@@ -16,6 +16,7 @@ from shared.incarnations import Head, Resolution, label, resolve
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.log import Answer, Unconfigured
+from shared.testing.entries import mapping
 from shared.testing.oracle import expect
 from tests.integration.partition import PartitionUnderTest, set_up
 
@@ -135,7 +136,7 @@ class Crashing:
         """Entry id to (label, seq) of every entry, as a reader names them now."""
         head = await log.head(self.redis, 0)
         found = await log.read(self.redis, stream, 0, "0-0", count=10_000, block_ms=0)
-        return {entry_id: (label(stream, seq, head), seq) for entry_id, fields in found.entries if (seq := int(fields["seq"]))}
+        return {entry_id: (label(stream, seq, head), seq) for entry_id, entry in found.entries if (seq := int(mapping(entry)["seq"]))}
 
     async def position(self, stream: str) -> tuple[str, int]:
         """Where a reader stands that has read everything."""
@@ -250,8 +251,8 @@ def cut(directory: Path, count: int) -> None:
 
 
 async def assert_enriched_is_of_a_prefix_of_ticks(crashing: Crashing, head: Head) -> None:
-    ticks = [fields for _, fields in (await log.read(crashing.redis, "ticks", 0, "0-0", count=1000, block_ms=0)).entries]
-    enriched = [fields for _, fields in (await log.read(crashing.redis, "enriched", 0, "0-0", count=1000, block_ms=0)).entries]
+    ticks = [mapping(entry) for _, entry in (await log.read(crashing.redis, "ticks", 0, "0-0", count=1000, block_ms=0)).entries]
+    enriched = [mapping(entry) for _, entry in (await log.read(crashing.redis, "enriched", 0, "0-0", count=1000, block_ms=0)).entries]
     state = await log.load(crashing.redis, 0)
     assert [int(fields["seq"]) for fields in ticks] == list(range(1, head.last_seq["ticks"] + 1))
     assert len(enriched) == head.last_seq["enriched"] == state.seq == state.passed

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from services.analyzer.state_machine import StateMachine
 from shared.commits import Digest, Entries, State
 from shared.events import decimal_text
+from shared.testing.entries import tick_entry
 from shared.testing.oracle import Judged, expect
 
 PRICES = st.one_of(
@@ -20,9 +21,8 @@ PERIODS = st.one_of(st.integers(2, 6), st.integers(2, 500))
 
 def entries_of(ticks: list[tuple[str, str]], first_seq: int = 1) -> Entries:
     """Entries as `append` writes them, with ids 1-0, 2-0, …"""
-    names = ("seq", "ticker", "price", "ts", "source", "volume", "quote_ts", "shed")
     return [
-        (f"{seq}-0", dict(zip(names, (str(seq), ticker, price, "1700000000000", "replay", "", "", ""), strict=True)))
+        (f"{seq}-0", tick_entry(seq=str(seq), ticker=ticker, price=price, ts="1700000000000", source="replay"))
         for seq, (ticker, price) in enumerate(ticks, first_seq)
     ]
 
@@ -91,8 +91,8 @@ def test_a_batch_longer_than_the_period_commits_only_the_last_prices_of_a_ticker
 
 def test_a_malformed_entry_is_dead_lettered_with_its_reason_and_the_rest_goes_on() -> None:
     entries = entries_of([("AAPL", "1"), ("AAPL", "2"), ("AAPL", "3")])
-    entries[1][1]["price"] = "NaN"
-    del entries[2][1]["ts"]
+    entries[1][1][5] = "NaN"
+    del entries[2][1][6:8]
     digest = StateMachine(Committed(period=2).state()).digest(entries, 3)
     assert digest.outcome.deadletters[:2] == ["2-0", "price 'NaN' is not allowed"]
     assert digest.outcome.deadletters[3:5] == ["3-0", "field ts is missing"]

@@ -8,22 +8,14 @@ from hypothesis import strategies as st
 
 from services.persister.rows import NOWHERE, Position, encode, timestamp
 from shared.incarnations import End, Ended, Head
+from shared.testing.entries import flat, tick_entry
 
 HEAD = Head("2-b", (), {"ticks": 100, "enriched": 100, "events": 100})
 
 
-def tick(seq: int, /, **changed: str) -> dict[str, str]:
-    fields = {
-        "seq": str(seq),
-        "ticker": "AAPL",
-        "price": "1.5",
-        "ts": "1700000000123",
-        "source": "replay",
-        "volume": "",
-        "quote_ts": "",
-        "shed": "",
-    }
-    return fields | changed
+def tick(seq: int, /, **changed: str) -> list[str]:
+    fields = {"seq": str(seq), "ticker": "AAPL", "price": "1.5", "ts": "1700000000123", "source": "replay"}
+    return tick_entry(**(fields | changed))
 
 
 def test_a_tick_becomes_a_line_in_the_order_of_the_columns() -> None:
@@ -34,7 +26,7 @@ def test_a_tick_becomes_a_line_in_the_order_of_the_columns() -> None:
 
 def test_an_empty_value_becomes_null() -> None:
     fields = {"seq": "1", "ticker": "KO", "price": "7", "ts": "1", "source": "replay", "tick_id": "6-0", "sma": "", "alert": ""}
-    batch = encode("enriched", 0, [("7-0", fields)], NOWHERE, HEAD)
+    batch = encode("enriched", 0, [("7-0", flat(fields))], NOWHERE, HEAD)
     assert batch.lines[0] == "2-b\t0\t1\t7-0\t6-0\tKO\t7\t\\N\t\\N\t1970-01-01 00:00:00.001+00\treplay\n"
 
 
@@ -73,7 +65,7 @@ def test_a_hole_in_the_ticks_is_a_gap_with_its_range_and_counts_as_passed() -> N
 
 def test_a_hole_in_the_enriched_stream_is_a_dead_letter_and_no_gap() -> None:
     fields = {"seq": "5", "ticker": "KO", "price": "7", "ts": "1", "source": "replay", "tick_id": "6-0", "sma": "6.5", "alert": "bullish"}
-    batch = encode("enriched", 0, [("7-0", fields)], Position("2-b", "1-0", 1, 1), HEAD)
+    batch = encode("enriched", 0, [("7-0", flat(fields))], Position("2-b", "1-0", 1, 1), HEAD)
     assert batch.events == []
 
 
@@ -88,7 +80,7 @@ def test_an_event_of_a_function_is_copied_with_its_time() -> None:
         "detail": '{"to":7}',
         "ts": "17",
     }
-    (event,) = encode("events", 0, [("7-0", fields)], NOWHERE, HEAD).events
+    (event,) = encode("events", 0, [("7-0", flat(fields))], NOWHERE, HEAD).events
     assert (event.kind, event.stream, event.first_seq, event.last_seq, event.detail, event.at_ms) == (
         "period",
         "enriched",
@@ -100,7 +92,7 @@ def test_an_event_of_a_function_is_copied_with_its_time() -> None:
 
 
 def test_a_strangers_event_is_noted_as_rejected() -> None:
-    (event,) = encode("events", 0, [("7-0", {"x": "y"})], NOWHERE, HEAD).events
+    (event,) = encode("events", 0, [("7-0", ["x", "y"])], NOWHERE, HEAD).events
     assert event.kind == "rejected"
 
 
