@@ -1,13 +1,13 @@
 """The analyzer's loop: load the committed state, then read → digest → commit, with one commit in flight.
 
-The next batch is read and digested while the commit of the one before is on its way, which doubles the throughput. It is
-sent only after that commit was answered OK or DUP; after any other answer, and after any error, everything in memory is
+The next batch is read ahead, and digested while the commit of the one before is on its way, which doubles the throughput.
+Its own commit is sent only after that one was answered OK or DUP; after any other answer, and after any error, everything in memory is
 thrown away and loaded again.
 """
 
 import asyncio
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from redis.asyncio import Redis
@@ -82,35 +82,38 @@ class _Worker:
         await self._follow(StateMachine(state), state.incarnation)
 
     async def _follow(self, machine: StateMachine, incarnation: str) -> None:
+        ahead: asyncio.Task[Read] | None = None
         in_flight: asyncio.Task[None] | None = None
         try:
-            while (found := await self._read(machine.cursor)) is not None:
+            while (found := await self._lease.while_held(ahead or self._start_reading(machine.cursor))) is not None:
+                ahead = None
                 if found.incarnation != incarnation:
                     raise Reload("a new incarnation of the partition began")
                 self._lease.progress()
+                # A full batch means that more is waiting: only then is there something to overlap with.
+                is_full = len(found.entries) == BATCH_ENTRIES
+                if is_full:
+                    ahead = self._start_reading(found.entries[-1][0])
+                    await _put_on_the_wire()
                 if found.entries:
                     digest = machine.digest(found.entries, found.seq)
                     self._report(digest)
                     if in_flight is not None:
                         await in_flight
                     in_flight = asyncio.create_task(self._commit(digest, incarnation), name=f"commit-{self._partition}")
-                # A full batch means that more is waiting: only then is there something to overlap with.
-                if in_flight is not None and len(found.entries) < BATCH_ENTRIES:
+                if in_flight is not None and not is_full:
                     await in_flight
                     in_flight = None
         finally:
-            if in_flight is not None:
-                await asyncio.wait({in_flight})
-                in_flight.exception()  # looked at here, so that an error on its way is not reported a second time
+            await _give_up(ahead)
+            await _see_off(in_flight)
         if in_flight is not None:
             in_flight.result()
 
-    async def _read(self, after: str) -> Read | None:
-        """Read the next batch; None once the lease ended. Giving up a read loses nothing: reading has no side effect."""
-        reading = asyncio.ensure_future(
-            partition_log.read(self._reader, "ticks", self._partition, after, count=BATCH_ENTRIES, block_ms=self._block_ms)
-        )
-        return await self._lease.while_held(reading)
+    def _start_reading(self, after: str) -> "asyncio.Task[Read]":
+        """Read the next batch; giving up a read loses nothing, since reading has no side effect."""
+        reading = partition_log.read(self._reader, "ticks", self._partition, after, count=BATCH_ENTRIES, block_ms=self._block_ms)
+        return asyncio.create_task(reading, name=f"read-{self._partition}")
 
     async def _commit(self, digest: Digest, incarnation: str) -> None:
         """Send a digest until it is in; return on OK and DUP only."""
@@ -167,3 +170,23 @@ class _Worker:
                 await self._nearly_full.wait()
         # Even when a stream stays nearly full: there is nothing to trim until some reader moves.
         await asyncio.sleep(0.05)
+
+
+async def _put_on_the_wire() -> None:
+    """Let a new request be sent before a digest takes the processor: redis-py needs a few turns of the loop for that."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def _give_up(reading: "asyncio.Task[Read] | None") -> None:
+    if reading is not None:
+        reading.cancel()
+        await _see_off(reading)
+
+
+async def _see_off(task: "asyncio.Task[Any] | None") -> None:
+    """Await a task without its outcome; an error on its way is looked at here, so that it is not reported a second time."""
+    if task is not None:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
