@@ -21,12 +21,15 @@ _SOURCE = r"[a-z][a-z0-9\-]{0,31}"
 _ENTRY_ID = r"\d{1,20}-\d{1,20}"
 _POSITIVE_PRICE = rf"(?=[\d.]*[1-9]){PRICE}"
 
+_SMA = rf"(?:{PRICE}|1000000000000)?"
+"""The average of prices just below 10^12 may round up to it."""
+
 _PLAIN = re.ASCII
 _ticker = re.compile(TICKER, _PLAIN).fullmatch
 
 _COMMON = {"seq": _SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
 _TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
-_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": rf"(?:{PRICE})?", "alert": r"(?:bullish|bearish)?"}
+_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": _SMA, "alert": r"(?:bullish|bearish)?"}
 
 
 def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] | None]:

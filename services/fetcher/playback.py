@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 WARNINGS_PER_SECOND = 10
 SECONDS_BETWEEN_LOOKS = 1.0
+FUTURE_MS = 5000
+"""How far ahead of Redis' clock `append` takes an event time."""
 LEAST_WAIT_SECONDS = 0.01
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -143,7 +145,8 @@ class Playback:
         counts = {
             "rows": rows,
             "appended": appended,
-            "already_there": rows - appended,
+            # Rows that Redis lost and got again count twice as appended.
+            "already_there": max(0, rows - appended),
             "rejected": census.rejected,
             "skipped": census.others,
         }
@@ -200,7 +203,7 @@ class Pass:
                 continue
             if isinstance(row, BadRow):
                 self._bad_rows.say(row, time.monotonic())
-            elif self._pacing is not None:
+            elif self._pacing is not None and not is_refused_as_future(int(row.tick[2]), time.time()):
                 await self._until_due(int(row.tick[2]), self._pacing)
                 if self._gained.is_set():
                     return False
@@ -226,6 +229,11 @@ class Pass:
     async def _flush(self) -> None:
         for lane in self._lanes.values():
             await lane.flush()
+
+
+def is_refused_as_future(ts_ms: int, now_seconds: float) -> bool:
+    """Whether `append` will refuse the row: it is sent at once, since waiting for it would hold up all that follow."""
+    return ts_ms > now_seconds * 1000 + FUTURE_MS
 
 
 class BadRowLog:

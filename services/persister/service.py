@@ -22,8 +22,8 @@ from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
 
-ENTRIES = 5000
-FEW = 2000
+ENTRIES = 2000
+FEW = 1000
 PAUSE_SECONDS = 0.05
 """After a small batch: one transaction per few entries would cost more than a few milliseconds' delay of the rows."""
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random, SystemRandom
 from types import TracebackType
@@ -90,6 +90,10 @@ class Service:
 
         return has
 
+    async def heeds_signals(self) -> bool:
+        """Whether it has come so far that a signal ends it in order."""
+        return bool(self.said("starting"))
+
     def kill(self) -> None:
         """End it as a crash would (kill -9)."""
         self.may_end = True
@@ -123,10 +127,10 @@ class Service:
         code = self.process.poll()
         assert code is None or self.may_end or (self.name in END_BY_THEMSELVES and code == 0), f"{self.name} ended with {code}"
 
-    def check_log(self, errors_allowed: Collection[str] = ()) -> None:
-        """Fail if it showed a traceback, or logged an error that is not allowed (by event text)."""
+    def check_log(self, errors_allowed: tuple[str, ...] = ()) -> None:
+        """Fail if it showed a traceback, or logged an error whose text does not begin as allowed."""
         assert "Traceback" not in self.text, f"{self.name} shows a traceback"
-        errors = [line for line in self.log if line["level"] in ("error", "critical") and line["event"] not in errors_allowed]
+        errors = [line for line in self.log if line["level"] in ("error", "critical") and not line["event"].startswith(errors_allowed)]
         assert not errors, f"{self.name} logged errors: {errors}"
 
 
@@ -198,11 +202,12 @@ class Pipeline:
         """SIGTERM to all that still run: each must end with 0, within the contract's bound."""
         running = [service for service in self.started if service.process.poll() is None]
         for service in running:
+            await self.until(service.heeds_signals, f"{service.name} to have started")
             service.terminate()
         for service in running:
             assert await service.finish(STOP_SECONDS) == 0, f"{service.name} ended with {service.process.returncode} after SIGTERM"
 
-    def check_logs(self, errors_allowed: Collection[str] = ()) -> None:
-        """Fail if any process ever started showed a traceback or logged an error."""
+    def check_logs(self, errors_allowed: tuple[str, ...] = ()) -> None:
+        """Fail if any process ever started showed a traceback, or logged an error whose text does not begin as allowed."""
         for service in self.started:
             service.check_log(errors_allowed)

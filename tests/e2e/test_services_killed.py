@@ -1,7 +1,12 @@
 """Services that die (kill -9) in mid-run, at random moments: nothing is lost, nothing is doubled."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
 import pytest
 
+from shared import streams
 from tests.e2e.market_data import SPAN_SECONDS
 from tests.e2e.pipeline import Pipeline, Service, random_moments
 from tests.e2e.playing import moments, run_to_the_end, run_until
@@ -55,28 +60,61 @@ async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_an
     await proof.check_alerts_seen(viewer.book, all_of_them=False)
 
 
-async def test_of_two_of_each_the_other_one_goes_on(pipeline: Pipeline, proof: Proof) -> None:
-    chance = random_moments("two of each")
+async def test_of_two_of_each_one_killed_is_replaced_by_the_other(pipeline: Pipeline, proof: Proof) -> None:
+    async with playing_in_pairs(pipeline, proof) as pairs:
+        async for name in mid_run_of_each(pipeline, proof, "killed"):
+            busiest = await busiest_of(pairs[name], proof)
+            busiest.kill()
+            pairs[name].remove(busiest)
+
+
+async def test_of_two_of_each_one_paused_beyond_its_lease_does_no_harm_when_it_goes_on(pipeline: Pipeline, proof: Proof) -> None:
+    async with playing_in_pairs(pipeline, proof) as pairs:
+        async for name in mid_run_of_each(pipeline, proof, "paused"):
+            busiest = await busiest_of(pairs[name], proof)
+            busiest.pause()
+            await pipeline.until(partial(has_lost_a_lease, busiest, await leases_of(busiest, proof), proof), f"a {name} to be replaced")
+            busiest.go_on()
+
+
+async def leases_of(service: Service, proof: Proof) -> int:
+    """How many partitions a service holds."""
+    owners = [await proof.redis.hget(streams.lease(service.name, p), "owner") for p in range(proof.expected.partitions)]
+    return sum(str(owner).endswith(f":{service.process.pid}") for owner in owners)
+
+
+async def busiest_of(services: list[Service], proof: Proof) -> Service:
+    """The one that holds the most partitions."""
+    return max([(await leases_of(service, proof), number, service) for number, service in enumerate(services)])[-1]
+
+
+async def has_lost_a_lease(service: Service, held: int, proof: Proof) -> bool:
+    """Whether it holds fewer partitions than it held."""
+    return await leases_of(service, proof) < held
+
+
+@asynccontextmanager
+async def playing_in_pairs(pipeline: Pipeline, proof: Proof) -> AsyncIterator[dict[str, list[Service]]]:
+    """Two of each service at work while the body runs; then all must be as if nothing had happened."""
     async with pipeline:
         await pipeline.migrate()
         pipeline.start("gateway")
+        pairs = {name: [pipeline.start(name), pipeline.start(name)] for name in ("persister", "analyzer")}
         async with Viewer(pipeline.port) as viewer:
-            pairs = {name: [pipeline.start(name), pipeline.start(name)] for name in ("persister", "analyzer", "fetcher")}
-            in_turn = ("fetcher", "analyzer", "persister")
-            # What is killed later needs ticks that were fetched before.
-            for name, moment in zip(in_turn, moments(chance, proof.expected.ticks, len(in_turn)), strict=True):
-                assert await run_until(pipeline, proof, name, moment) or name != in_turn[0]
-                busiest = max(pairs[name], key=leases_taken)
-                busiest.kill()
-                pairs[name].remove(busiest)
-            assert await pairs["fetcher"][0].finish() == 0
+            pairs["fetcher"] = [pipeline.start("fetcher"), pipeline.start("fetcher")]
+            yield pairs
+            for fetcher in pairs["fetcher"]:
+                assert await fetcher.finish() == 0
             await run_to_the_end(pipeline, proof, viewer)
     await proof.check_all()
     proof.check_prices(viewer.book.stocks.values())
     await proof.check_alerts_seen(viewer.book)
-    assert all(leases_taken(service) == proof.expected.partitions for (service,) in pairs.values())
 
 
-def leases_taken(service: Service) -> int:
-    """How many partitions a service has ever held."""
-    return len({line["partition"] for line in service.said("lease taken")})
+async def mid_run_of_each(pipeline: Pipeline, proof: Proof, what: str) -> AsyncIterator[str]:
+    """Let the pipeline run, and name one service after the other when it is in mid-run."""
+    # What comes later needs ticks that were fetched before.
+    in_turn = ("fetcher", "analyzer", "persister")
+    for name, moment in zip(in_turn, moments(random_moments(what), proof.expected.ticks, len(in_turn)), strict=True):
+        assert await run_until(pipeline, proof, name, moment) or name != in_turn[0]
+        yield name

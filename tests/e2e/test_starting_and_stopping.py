@@ -54,6 +54,7 @@ async def test_sigterm_in_mid_run_ends_each_service_with_0_and_the_next_one_goes
             in_turn = ("fetcher", "analyzer", "gateway", "persister")
             for name, moment in zip(in_turn, moments(random_moments("sigterm"), proof.expected.ticks, len(in_turn)), strict=True):
                 assert await run_until(pipeline, proof, name, moment) or name != in_turn[0]
+                await pipeline.until(running[name].heeds_signals, f"{name} to have started")
                 running[name].terminate()
                 assert await running[name].finish(STOP_SECONDS) == 0
                 running[name] = pipeline.start(name)
@@ -82,7 +83,7 @@ async def test_a_hung_redis_holds_no_service_up_and_a_second_signal_ends_it_at_o
         await pipeline.migrate()
         patient, hasty = pipeline.start_all(), {name: pipeline.start(name) for name in SERVICES if name != "gateway"}
         for service in pipeline.started:
-            await pipeline.until(service.has_said("starting"), f"{service.name} to heed signals")
+            await pipeline.until(service.heeds_signals, f"{service.name} to have started")
         async with Viewer(pipeline.port) as viewer:
             await viewer.until(lambda book: len(book.stocks) == 15, "a price of every ticker")
             async with hung(redis_server):
@@ -96,4 +97,4 @@ async def test_a_hung_redis_holds_no_service_up_and_a_second_signal_ends_it_at_o
                     await service.finish(AT_ONCE_SECONDS)
                 for service in patient.values():
                     assert await service.finish(STOP_SECONDS - (time.monotonic() - started)) == 0
-        pipeline.check_logs(errors_allowed=["not drained within the grace, cancelling"])
+        pipeline.check_logs(errors_allowed=("not drained within the grace, cancelling",))

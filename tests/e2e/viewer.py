@@ -15,7 +15,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 AWAY_SECONDS = 0.05
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 NUMBER = re.compile(r"(0|[1-9]\d{0,11})(\.\d{0,7}[1-9])?")

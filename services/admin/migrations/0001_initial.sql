@@ -23,7 +23,7 @@ CREATE TABLE enriched (
     tick_id     text        NOT NULL,
     ticker      text        NOT NULL,
     price       numeric     NOT NULL CHECK (price > 0 AND price < 1e12),
-    sma         numeric              CHECK (sma >= 0 AND sma < 1e12),
+    sma         numeric              CHECK (sma >= 0 AND sma <= 1e12), -- an average of prices just below 1e12 may round up to it
     alert       text                 CHECK (alert IN ('bullish', 'bearish')),
     ts          timestamptz NOT NULL,
     source      text        NOT NULL,

@@ -134,3 +134,13 @@ async def test_a_row_from_the_future_is_a_dead_letter(ready_redis: Redis, settin
     await serve(settings(source="replay", replay_file=path), asyncio.Event())
     assert await rows_in(ready_redis) == {partition_of("KO", PARTITIONS): [("KO", "2", "5")]}
     assert await ready_redis.xlen(streams.deadletters(partition_of("KO", PARTITIONS))) == 1
+
+
+async def test_a_row_from_the_future_holds_up_no_paced_replay(ready_redis: Redis, settings: SettingsOf, tmp_path: Path) -> None:
+    path = tmp_path / "future.csv"
+    path.write_text("ticker,price,ts\nKO,9,7258118400000\nKO,1,0\nKO,8,7258118400000\nKO,2,100\n")
+    async with asyncio.timeout(30):
+        await serve(settings(source="replay", replay_file=path, replay_speed=1), asyncio.Event())
+    entries = await entries_of(ready_redis, streams.ticks(partition_of("KO", PARTITIONS)))
+    assert [fields["price"] for _, fields in entries] == ["1", "2"]
+    assert await ready_redis.xlen(streams.deadletters(partition_of("KO", PARTITIONS))) == 2

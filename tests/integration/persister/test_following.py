@@ -230,3 +230,12 @@ async def test_a_connection_that_postgresql_cuts_in_the_middle_costs_nothing(
         await until(database, COUNT_TICKS, 300)
         await until(database, COUNT_ENRICHED, 300)
     assert await database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks") == list(range(1, 301))
+
+
+async def test_an_average_that_rounds_up_to_a_million_million_is_stored(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append(*["999999999999.99999999"] * 3)
+    await partition.analyze()
+    async with persisting(redis_url, store):
+        await until(database, "SELECT sma::text FROM enriched WHERE seq = 3", "1000000000000")
