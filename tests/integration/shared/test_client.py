@@ -79,7 +79,7 @@ async def test_a_redis_that_does_not_answer_is_given_up_in_time(
         began = time.monotonic()
         with pytest.raises(REDIS_AWAY):
             await client.incr("counter")
-        assert 0.05 < time.monotonic() - began < 1
+        assert 0.05 < time.monotonic() - began < 4
         proxy.mute = False
         # The answer that came too late belongs to nobody.
         assert await client.get("counter") == "1"

@@ -104,7 +104,7 @@ async def test_a_second_signal_exits_at_once(start: Start) -> None:
     code, errors = await end(process)
     assert code == 1
     assert "second signal, exiting at once" in errors
-    assert time.monotonic() - sent < 1
+    assert time.monotonic() - sent < 5
 
 
 async def test_what_is_not_drained_within_the_grace_is_cancelled_and_the_exit_is_still_0(start: Start) -> None:
