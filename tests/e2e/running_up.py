@@ -94,7 +94,7 @@ class Up:
 
     def prices(self, port: str | None = None) -> Iterator[dict[str, Any]]:
         """The messages of the gateway, as a client that knows only the contract."""
-
+        self.says("| ready")
         with connect(f"ws://127.0.0.1:{port or self.variables['GATEWAY_PORT']}/ws/stocks/", proxy=None, close_timeout=1) as client:
             while True:
                 yield json.loads(client.recv(PATIENCE_SECONDS))
