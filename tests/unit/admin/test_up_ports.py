@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.admin.embedded import find_free_port, is_port_free
 from services.admin.ports import first_free, gateway_ports, remember, remembered
 from shared.errors import ConfigurationError
 
@@ -14,10 +15,14 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture
 def taken() -> Iterator[int]:
+    """A port where something listens; the one below it is free."""
+    port = find_free_port()
+    while not is_port_free(LOOPBACK, port - 1):
+        port = find_free_port()
     with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
+        listener.bind((LOOPBACK, port))
         listener.listen()
-        yield listener.getsockname()[1]
+        yield port
 
 
 def test_taken_gateway_port_is_named_with_its_variable(taken: int) -> None:
