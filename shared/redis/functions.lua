@@ -17,8 +17,6 @@ local MOST_ENTRIES = 1000
 local FUTURE_MS = 5000
 local TRIM_STEP = 1000
 
--- ---------------------------------------------------------------------------------------------- small helpers
-
 local function refuse(code, text)
   return redis.error_reply(code .. ' ' .. text)
 end
@@ -115,8 +113,6 @@ local function is_held(lease, token)
   return token ~= '' and call('HGET', lease, 'token') == token
 end
 
--- ------------------------------------------------------------------------------------------------ incarnations
-
 -- run_id differs after every restart, fail-over and restored backup: exactly when entries may have been lost.
 local function server_run_id()
   return string.match(call('INFO', 'server'), 'run_id:(%x+)')
@@ -160,8 +156,6 @@ local function unconfigured(log)
   return refuse('UNCONFIGURED', log .. ' is missing')
 end
 
--- ------------------------------------------------------------------------------------------------------ groups
-
 -- Creates the required groups of a stream at the beginning, with the stream (one created later, at its end, would lose
 -- what came before). Returns whether one was missing.
 local function ensure_groups(key, required, name)
@@ -174,8 +168,6 @@ local function ensure_groups(key, required, name)
   end
   return missing
 end
-
--- ------------------------------------------------------------------------------------------------- configuration
 
 -- Claims the deployment's values if nobody has; answers with those that hold.
 -- KEYS: config. ARGV: partitions, period, required groups (JSON). Returns: the three that hold.
@@ -229,8 +221,6 @@ local function change_period(keys, args)
     '{"from":' .. head.period .. ',"to":' .. args[1] .. '}')
   return 'OK'
 end
-
--- -------------------------------------------------------------------------------------------------------- append
 
 local TICK_VALUES = 7 -- ticker, price, ts, source, volume, quote_ts, shed
 
@@ -313,8 +303,6 @@ local function append(keys, args)
   call('HSET', k.log, 'seq', whole(seq))
   return { 'OK', whole(first + count - 1), seq, length + seq - head.seq, refused }
 end
-
--- ------------------------------------------------------------------------------------------------ load and commit
 
 -- Returns the analyzer's state of a partition. Called once without lists for the names, then with lists in steps that
 -- stay short; equal cursors prove that all steps saw one state.
@@ -412,8 +400,6 @@ local function commit(keys, args)
   return { 'OK', last_id, ticks_length, enriched_length + #events / EVENT_VALUES }
 end
 
--- ---------------------------------------------------------------------------------------------- mirror, snapshot
-
 -- Moves a group to where its reader's own database says it is; never backwards, and only in the same incarnation.
 -- KEYS: log, ticks, enriched, events. ARGV: stream ('ticks' or 'enriched'), group, incarnation, id, entries passed.
 -- Returns: {OK|BEHIND|RESET, entries passed as the group has it}.
@@ -444,8 +430,6 @@ local function snapshot(keys)
   if not head[1] then return unconfigured(keys[1]) end
   return { head[1], head[2], head[3], head[4], stream_info(keys[2]).id, call('HGETALL', keys[3]) }
 end
-
--- ---------------------------------------------------------------------------------------------------------- trim
 
 -- The lowest id that a group still needs: its oldest pending entry, else where it was last delivered.
 local function needed_by(key, group)
@@ -524,8 +508,6 @@ local function trim(keys, args)
   return { ticks, enriched, left ~= ',' and 1 or 0 }
 end
 
--- -------------------------------------------------------------------------------------------------------- leases
-
 local GROUPS = { analyzer = { 'ticks' }, persister = { 'ticks', 'enriched' } }
 
 local function leave_groups(k, service, owner)
@@ -583,8 +565,6 @@ local function release(keys, args)
   leave_groups(k, args[1], args[2])
   return 1
 end
-
--- ------------------------------------------------------------------------------------------------------ registry
 
 local function register(name, run, flags)
   redis.register_function {

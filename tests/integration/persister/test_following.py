@@ -6,31 +6,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import pytest
 from redis.asyncio import Redis
 
-from services.admin.migrate import migrate_postgres
 from services.persister.service import persist
-from services.persister.store import Store, connect_store
+from services.persister.store import Store
 from shared import streams
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.lease import Lease
 from tests.integration.partition import PartitionUnderTest, set_up
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    await migrate_postgres(database_url, 1)
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def store(database: asyncpg.Connection, database_url: str) -> AsyncIterator[Store]:
-    async with connect_store(database_url) as store:
-        yield store
 
 
 @asynccontextmanager

@@ -1,33 +1,17 @@
 """The persister's transaction: the cursor's compare-and-set, poison rows, unknown commits."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
-from services.admin.migrate import migrate_postgres
 from services.persister.rows import NOWHERE, Lines, Position, encode
-from services.persister.store import Store, StoredElsewhere, connect_store
+from services.persister.store import Store, StoredElsewhere
 from shared.commits import Entries
 from shared.incarnations import Head
 from shared.testing.entries import flat, tick_entry
 
 HEAD = Head("1-a", (), {"ticks": 10_000, "enriched": 10_000, "events": 0})
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    await migrate_postgres(database_url, 4)
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def store(database: asyncpg.Connection, database_url: str) -> AsyncIterator[Store]:
-    async with connect_store(database_url) as store:
-        yield store
 
 
 def entries_of(*prices: str, first: int = 1) -> Entries:
