@@ -40,6 +40,15 @@ def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] |
 _tick = _whole_entry(_TICK_PATTERNS)
 _enriched = _whole_entry(_ENRICHED_PATTERNS)
 
+_MARKET_PATTERNS = {
+    "exchange": r"[A-Z0-9]{1,12}",
+    "status": r"open|pre|post|closed",
+    "reason": r"[ -~]{0,100}",
+    "next_open": rf"(?:{_TIME_MS})?",
+    "next_close": rf"(?:{_TIME_MS})?",
+    "ts": _TIME_MS,
+}
+
 BIGGEST_PRICE = Decimal(10) ** 12
 MOST_DECIMALS = 8
 
@@ -70,6 +79,19 @@ class Enriched(NamedTuple):
     alert: str = ""
 
 
+class Market(NamedTuple):
+    """One entry of `market`: whether the exchange trades, and why. Times are epoch milliseconds UTC as text; empty text is no value."""
+
+    exchange: str
+    status: str
+    """`open`, `pre`, `post` or `closed`."""
+    reason: str
+    next_open: str = ""
+    next_close: str = ""
+    ts: str = ""
+    """When it was said, by the clock of Redis."""
+
+
 def is_ticker(text: str) -> bool:
     """Whether `text` is a well-formed ticker, known or not."""
     return _ticker(text) is not None
@@ -97,6 +119,11 @@ def parse_tick(fields: Mapping[str, str]) -> Tick:
 def parse_enriched(fields: Mapping[str, str]) -> Enriched:
     """As `read_enriched`, from a mapping."""
     return Enriched._make(_values(fields, _ENRICHED_PATTERNS))
+
+
+def parse_market(fields: Mapping[str, str]) -> Market:
+    """Read an entry of `market`; raise `InvalidEntry` that names the first bad field."""
+    return Market._make(_values(fields, _MARKET_PATTERNS))
 
 
 def _values(fields: Mapping[str, str], patterns: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,9 @@ them all in a Redis Cluster (only the first braces of a key count).
 
 CONFIG = "config"
 
+MARKET = "market"
+"""Stream of whether the exchange trades; one for the deployment, outside of the partitions."""
+
 ANALYZER_GROUP = "analyzer"
 PERSISTER_GROUP = "persister"
 

@@ -11,10 +11,15 @@ from typing import NamedTuple
 from services.gateway import protocol
 from services.gateway.outbox import Outbox, Pending, Update
 from services.gateway.protocol import ALL, Parts, Position, Subscription
-from shared.events import Enriched
+from shared.events import Enriched, Market
 
 STALE_SECONDS = 2.0
 """Without a word from Redis. Clients are to know within three seconds."""
+
+
+STATUS = "status"
+MARKET_STATUS = "market_status"
+"""Kinds of messages of which only the newest counts: who joins gets it after the snapshot."""
 
 
 class Stock(NamedTuple):
@@ -51,7 +56,7 @@ class Hub:
         self._wanted_by: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._heard_at: dict[int, float] = {}
         self._heard_ms: dict[int, int] = {}
-        self._status: bytes | None = None
+        self._notices: dict[str, bytes] = {}
 
     @property
     def is_loaded(self) -> bool:
@@ -139,7 +144,7 @@ class Hub:
                 is_snapshot=pending.lost is not None, is_recovered=False if pending.lost else None,
                 reason=pending.lost, skipped=pending.skipped,
             )  # fmt: skip
-        return parts if pending.status is None else (*parts, pending.status)
+        return (*parts, *pending.notices.values())
 
     def encode_idle(self) -> Parts:
         """The empty update that shows a quiet connection to be alive, with a new cursor."""
@@ -149,8 +154,7 @@ class Hub:
         """Queue the first message and send the outbox everything after it."""
         # What happened since the cursor is not kept yet, so the answer to every `since` is the honest no.
         outbox.put(*self._encode_snapshot(wanted, is_recovered=False if is_resuming else None))
-        if self._status is not None:
-            outbox.put(self._status)
+        outbox.put(*self._notices.values())
         self._enter(outbox, wanted)
 
     def change(self, outbox: Outbox, wanted: Subscription) -> None:
@@ -205,11 +209,24 @@ class Hub:
     def watch(self, now: float) -> None:
         """Tell every client when Redis has been silent for too long, and when it is back."""
         silent = [p for p, heard_at in self._heard_at.items() if now - heard_at >= STALE_SECONDS]
-        if bool(silent) == (self._status is not None):
+        if bool(silent) == self.is_stale:
             return
         since_ms = min(self._heard_ms[p] for p in silent) if silent else self._now_ms()
-        status = protocol.encode_status(bool(silent), since_ms)
-        self._status = status if silent else None
+        self._tell(STATUS, protocol.encode_status(bool(silent), since_ms))
+        if not silent:
+            del self._notices[STATUS]  # who joins now takes it for granted
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether clients were told that Redis is away."""
+        return STATUS in self._notices
+
+    def tell_market(self, market: Market) -> None:
+        """Tell every client whether the exchange trades, now and whoever joins later."""
+        self._tell(MARKET_STATUS, protocol.encode_market(market))
+
+    def _tell(self, kind: str, notice: bytes) -> None:
+        self._notices[kind] = notice
         for outboxes in self._groups.values():
             for outbox in outboxes:
-                outbox.tell(status)
+                outbox.tell(kind, notice)

@@ -32,10 +32,11 @@ class Pending:
     """Entries that a newer one replaced before they were sent."""
     lost: str | None = None
     """Why everything known must be replaced, if the partition's history was lost meanwhile."""
-    status: bytes | None = None
+    notices: dict[str, bytes] = field(default_factory=dict)
+    """Type of message (`status`, `market_status`) to the newest of its kind."""
 
     def __bool__(self) -> bool:
-        return bool(self.stocks or self.alerts or self.lost or self.status)
+        return bool(self.stocks or self.alerts or self.lost or self.notices)
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,12 @@ class Outbox:
         self._pending.stocks.clear()
         self._pending.lost = "reset" if self._pending.lost == "reset" else reason
 
-    def tell(self, status: bytes) -> None:
-        """Pass on a change of status; a busy client gets only the newest."""
+    def tell(self, kind: str, notice: bytes) -> None:
+        """Pass on a message of a kind of which only the newest counts; a busy client gets no older one."""
         if self.is_idle:
-            self._queue((status,))
+            self._queue((notice,))
         else:
-            self._pending.status = status
+            self._pending.notices[kind] = notice
 
     def take(self, now: float) -> bytes | None:
         """Return the next message to send, or None if there is none; the one taken before has been sent."""

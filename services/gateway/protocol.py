@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from shared.events import Enriched, is_ticker, iso
+from shared.events import Enriched, Market, is_ticker, iso
 
 MOST_PER_MESSAGE = 1000
 """Stocks, and alerts, of one message: 9 000 alerts in one exceeded a default client's 1 MiB."""
@@ -219,6 +219,25 @@ def encode_error(error: Error) -> bytes:
 def encode_status(is_stale: bool, since_ms: int) -> bytes:
     """Whether prices may be out of date because Redis is away, and since when."""
     return f'{{"type":"status","stale":{_boolean(is_stale)},"since":"{iso(since_ms)}"}}'.encode()
+
+
+def encode_market(market: Market) -> bytes:
+    """Whether the exchange trades, and why."""
+    return _to_json(
+        {
+            "type": "market_status",
+            "exchange": market.exchange,
+            "status": market.status,
+            "reason": market.reason,
+            "next_open": _time(market.next_open),
+            "next_close": _time(market.next_close),
+            "ts": _time(market.ts),
+        }
+    )
+
+
+def _time(ms: str) -> str | None:
+    return iso(ms) if ms else None
 
 
 def _boolean(value: bool) -> str:

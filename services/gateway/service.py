@@ -15,6 +15,7 @@ from services.gateway.close_codes import GOING_AWAY, TRY_LATER
 from services.gateway.connection import PATH, Connection, route
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import Hub
+from services.gateway.market_feed import follow_market
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
 from shared.errors import ConfigurationError, Problem
@@ -61,6 +62,7 @@ class Gateway:
             for p in range(self._settings.partitions):
                 feed = Feed(redis, p, self._hub, outage, lambda: self._join(redis))
                 loops.append(tasks.create_task(feed.run(), name=f"feed {p}"))
+            loops.append(tasks.create_task(follow_market(redis, self._hub), name="market"))
             await stop.wait()
             for loop in loops:
                 loop.cancel()

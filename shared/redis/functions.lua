@@ -12,6 +12,7 @@ local call -- redis.call, which exists only while a function runs: bound by `reg
 local LINEAGE_LENGTH = 64
 local EVENTS_KEPT = 1000
 local DEADLETTERS_KEPT = 100000
+local MARKET_KEPT = 1000
 local PAYLOAD_BYTES = 4096
 local MOST_ENTRIES = 1000
 local FUTURE_MS = 5000
@@ -566,6 +567,28 @@ local function release(keys, args)
   return 1
 end
 
+local MARKET_FIELDS = { 'exchange', 'status', 'reason', 'next_open', 'next_close' }
+
+local function says(entry, values) -- whether an entry of `market` has exactly these values
+  for i, name in ipairs(MARKET_FIELDS) do
+    if entry[2][2 * i - 1] ~= name or entry[2][2 * i] ~= values[i] then return false end
+  end
+  return true
+end
+
+-- Says whether the exchange trades, unless that was said last: two callers at once leave one entry.
+-- KEYS: market. ARGV: exchange, status, reason, next open, next close (ms, '' for none). Returns: 1 if it was new, else 0.
+local function announce(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'stream' })
+  if bad then return bad end
+  if #args ~= #MARKET_FIELDS or args[1] == '' or args[2] == '' then return refuse('ERR', 'bad announce') end
+  local newest = call('XREVRANGE', keys[1], '+', '-', 'COUNT', 1)[1]
+  if newest and says(newest, args) then return 0 end
+  call('XADD', keys[1], 'MAXLEN', MARKET_KEPT, '*', 'exchange', args[1], 'status', args[2], 'reason', args[3],
+    'next_open', args[4], 'next_close', args[5], 'ts', whole(now_ms()))
+  return 1
+end
+
 local function register(name, run, flags)
   redis.register_function {
     function_name = name .. '_1',
@@ -589,3 +612,4 @@ register('trim', trim, { 'allow-oom' })
 register('acquire', acquire, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
+register('announce', announce, {})

@@ -11,7 +11,7 @@ import pytest
 from services.gateway.hub import Hub
 from services.gateway.outbox import Limits, Outbox
 from services.gateway.protocol import ALL, Position, Subscription
-from shared.events import Enriched
+from shared.events import Enriched, Market
 
 NOW_MS = 1771105102104
 LIFE = "1795346662034123-3fa9c1d2"
@@ -331,6 +331,35 @@ def test_client_that_comes_while_redis_is_silent_is_told_after_its_snapshot(benc
     bench.hub.watch(110.0)
     snapshot, status = bench.client().read()
     assert (snapshot["snapshot"], status["stale"]) == (True, True)
+
+
+def test_clients_hear_whether_the_exchange_trades_and_who_comes_later_after_the_snapshot(bench: Bench) -> None:
+    client = bench.client("NEW")
+    client.read()
+    bench.hub.tell_market(Market("XNYS", "closed", "weekend", "1771252200000", "", "1771105101950"))
+    (told,) = client.read()
+    assert told == {
+        "type": "market_status",
+        "exchange": "XNYS",
+        "status": "closed",
+        "reason": "weekend",
+        "next_open": "2026-02-16T14:30:00.000+00:00",
+        "next_close": None,
+        "ts": "2026-02-14T21:38:21.950+00:00",
+    }
+    snapshot, same = bench.client().read()
+    assert snapshot["snapshot"]
+    assert same == told
+
+
+def test_market_of_a_stale_gateway_is_told_beside_the_status(bench: Bench) -> None:
+    bench.hub.tell_market(Market("XNYS", "open", "regular", "", "", "1771105101950"))
+    bench.hub.hear(0, 100.0)
+    bench.hub.watch(110.0)
+    assert sorted(message["type"] for message in bench.client().read()) == ["market_status", "status", "stock_update"]
+    bench.hub.hear(0, 111.0)
+    bench.hub.watch(111.0)
+    assert sorted(message["type"] for message in bench.client().read()) == ["market_status", "stock_update"]
 
 
 def test_hub_says_that_there_is_something_to_flush(bench: Bench) -> None:

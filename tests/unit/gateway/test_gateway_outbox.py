@@ -98,11 +98,12 @@ def test_idle_client_gets_the_snapshot_of_a_loss_at_once() -> None:
 def test_busy_client_hears_only_the_newest_status() -> None:
     bench = Bench()
     bench.make_busy()
-    bench.outbox.tell(b"stale")
-    bench.outbox.tell(b"fresh")
+    bench.outbox.tell("status", b"stale")
+    bench.outbox.tell("market_status", b"open")
+    bench.outbox.tell("status", b"fresh")
     assert bench.drain() == [b"own"]
-    assert bench.encoded == [Pending(status=b"fresh")]
-    bench.outbox.tell(b"stale")
+    assert bench.encoded == [Pending(notices={"status": b"fresh", "market_status": b"open"})]
+    bench.outbox.tell("status", b"stale")
     assert bench.drain() == [b"stale"]
 
 
@@ -111,7 +112,7 @@ def test_memory_of_a_client_that_never_reads_is_bounded_by_tickers() -> None:
     bench.make_busy()
     for value in range(10_000):
         bench.outbox.offer(update("A", "B", value=str(value)))
-        bench.outbox.tell(b"status")
+        bench.outbox.tell("status", b"status")
         bench.outbox.replace((b"snapshot",), "rewind")
     bench.outbox.offer(update("A", "B"))
     assert bench.drain() == [b"own"]

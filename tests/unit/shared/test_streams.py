@@ -41,4 +41,5 @@ def test_a_stream_that_is_asked_for_by_name_is_the_same_key(name: str, key: Call
 
 
 def test_names_of_config_and_groups_are_those_of_the_contract() -> None:
-    assert (streams.CONFIG, streams.ANALYZER_GROUP, streams.PERSISTER_GROUP) == ("config", "analyzer", "persister")
+    names = (streams.CONFIG, streams.MARKET, streams.ANALYZER_GROUP, streams.PERSISTER_GROUP)
+    assert names == ("config", "market", "analyzer", "persister")
