@@ -71,7 +71,7 @@ async def _main(name: str, settings: S, serve: Callable[[S, asyncio.Event], Awai
     try:
         await run(serve(settings, stop), stop=stop)
     except BaseExceptionGroup as group:
-        raise _first_cause(group) from group
+        raise first_cause(group) from group
     log.info("stopped")
 
 
@@ -107,7 +107,7 @@ async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: floa
         task.result()
 
 
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """A configuration error if there is one within the group, whoever raised it, else its first plain exception."""
     configuration, others = group.split(ConfigurationError)
     error: BaseException = configuration or others or group

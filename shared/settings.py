@@ -12,16 +12,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError, Problem
 from shared.events import is_ticker
+from shared.logging import redact
 
 DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
 
 NOT_AVAILABLE = (
     "REDIS_CLUSTER",
-    "FINNHUB_API_KEY",
-    "FINNHUB_BASE_URL",
     "FINNHUB_WS_URL",
-    "MARKET_HOURS",
-    "EXCHANGE",
     "RETENTION_DAYS",
     "GATEWAY_PUBLIC_URL",
     "GATEWAY_WORKERS",
@@ -69,7 +66,8 @@ def _postgresql_scheme(url: SecretStr) -> SecretStr:
     return url
 
 
-def _lower(value: object) -> object:
+def lower(value: object) -> object:
+    """The value in lower case, if it is text: names of the environment are not told apart by case."""
     return value.lower() if isinstance(value, str) else value
 
 
@@ -93,8 +91,8 @@ class Settings(BaseSettings):
     """How long a holder's counter must stand still before its partition is taken over."""
     stream_cap: int = Field(default=100_000, ge=2)
     """Entries per partition and stream at which `append` and `commit` answer FULL."""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(_lower)] = None
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
+    log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(lower)] = None
     """None: json unless standard error is a terminal."""
 
     @property
@@ -105,7 +103,7 @@ class Settings(BaseSettings):
 
 def read_settings(model: type[S]) -> S:
     """Read the environment into `model`; raise `ConfigurationError` with every bad variable."""
-    values, problems = _secret_files()
+    values, problems = _secret_files(model)
     problems += _refused()
     said = {problem.variable.removesuffix("_FILE") for problem in problems}
     try:
@@ -124,13 +122,13 @@ def _refused() -> list[Problem]:
     return [Problem(name, _shown(name), "not available in this version") for name in named]
 
 
-def _secret_files() -> tuple[dict[str, Any], list[Problem]]:
+def _secret_files(model: type[Settings]) -> tuple[dict[str, Any], list[Problem]]:
     """What the `_FILE` form of each secret gives, read once (it may be a pipe), and what is wrong with it."""
     values, problems = {}, []
     for secret in SECRETS:
         name = f"{secret}_FILE"
         path = os.environ.get(name)
-        if not path or secret in NOT_AVAILABLE:
+        if not path or secret.lower() not in model.model_fields:
             continue
         if os.environ.get(secret):
             problems.append(Problem(name, _shown(name), f"give either {name} or {secret}, not both"))
@@ -157,5 +155,7 @@ def _problem(detail: dict[str, Any]) -> Problem:
 
 
 def _shown(variable: str) -> str:
-    """The value as it may be shown, in one line: a secret never is, the name of the file that holds one is."""
-    return "(hidden)" if variable in SECRETS else repr(os.environ.get(variable, "(not set)")[:200])[1:-1]
+    """The value as it may be shown, in one line: a secret never is, nor the user of a URL; the name of the file that holds one is."""
+    if variable in SECRETS:
+        return "(hidden)" if os.environ.get(variable) or os.environ.get(f"{variable}_FILE") else "(not set)"
+    return redact(repr(os.environ.get(variable, "(not set)")[:200])[1:-1])

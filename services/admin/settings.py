@@ -29,6 +29,16 @@ class UpSettings(Settings):
     gateway_port: int = Field(default=8001, ge=1, le=65535)
     """Of the first gateway; further ones count up."""
     source: str = ""
-    """Where ticks come from; the fetcher judges it, here it is only shown."""
+    finnhub_api_key: SecretStr | None = None
+    """These two choose where ticks come from; the fetcher judges them, here the choice is only shown."""
     scale: Annotated[Mapping[str, int], NoDecode, BeforeValidator(_read_scale)] = Field(default_factory=lambda: parse_scale(""))
     """Processes of each service."""
+
+    @property
+    def chosen_source(self) -> tuple[str, str]:
+        """The source that the fetcher chooses, and why."""
+        if self.source:
+            return self.source, "SOURCE is set"
+        if self.finnhub_api_key is not None:
+            return "finnhub", "FINNHUB_API_KEY is set"
+        return "simulated", "SOURCE is not set and there is no FINNHUB_API_KEY"

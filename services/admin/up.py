@@ -25,7 +25,6 @@ from services.admin.settings import UpSettings
 from services.admin.table import Caption, services_line
 from shared.errors import ConfigurationError
 
-DEFAULT_SOURCE = "simulated"
 ONE_WISH_SECONDS = 0.5
 """Signals within this time are one wish, see `Pipeline._signals`."""
 
@@ -192,7 +191,7 @@ class Pipeline:
         board, now = self._board, asyncio.get_running_loop().time()
         state = "gateway away" if not board.is_connected else "Redis away" if board.is_stale else ""
         facts = [
-            self._settings.source or DEFAULT_SOURCE,
+            self._settings.chosen_source[0],
             f"{len(board.prices)} tickers",
             f"{board.updates_per_second(now):.1f} updates/s",
             state,
@@ -223,7 +222,6 @@ def _gateway_url(host: str, port: int) -> str:
 
 
 def _source_line(settings: UpSettings) -> str:
-    if not settings.source:
-        return f"source: {DEFAULT_SOURCE} (SOURCE is not set and there is no FINNHUB_API_KEY)"
-    file = f" of {os.environ.get('REPLAY_FILE', '(REPLAY_FILE is not set)')}" if settings.source == "replay" else ""
-    return f"source: {settings.source}{file} (SOURCE is set)"
+    source, reason = settings.chosen_source
+    file = f" of {os.environ.get('REPLAY_FILE', '(REPLAY_FILE is not set)')}" if source == "replay" else ""
+    return f"source: {source}{file} ({reason})"

@@ -15,7 +15,7 @@ from shared.backoff import Backoff
 from shared.errors import Fenced, TransientError
 from shared.redis.client import REDIS_AWAY
 from shared.redis.lease import Lease
-from shared.redis.log import BATCH_ENTRIES, Answer, Appended, Batch, append, freeze
+from shared.redis.log import BATCH_ENTRIES, Answer, Appended, Batch, Rejected, append, freeze
 from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
 SECONDS_BETWEEN_REPORTS = 10.0
+FULL = "the stream is full"
 
 
 class Appender:
@@ -41,28 +42,30 @@ class Appender:
         self._refused = 0
         self._refused_said_at = -SECONDS_BETWEEN_REPORTS
 
-    async def deliver(self, batch: Batch) -> Appended:
-        """Send `batch` until what became of it is known: OK, AHEAD, or, once the lease has ended, FULL.
+    async def deliver(self, batch: Batch, *, waits_for_room: bool = True, polled: bool = False) -> Appended:
+        """Send `batch` until what became of it is known: OK, AHEAD, or FULL once the lease has ended (without `waits_for_room`: at once).
 
         Raise `Fenced` if the lease is somebody else's.
         """
         backoff = Backoff(min(FIRST_WAIT_SECONDS, self._longest_wait_seconds), self._longest_wait_seconds)
         while True:
-            appended = await self._try(batch)
+            appended = await self._try(batch, polled)
             if appended is not None and appended.answer is Answer.FENCED:
                 raise Fenced(self._lease.service, self._lease.partition)
-            if appended is not None and (appended.answer is not Answer.FULL or self._lease.ended.is_set()):
-                self._say_obstacle("")
+            is_patient = waits_for_room and not self._lease.ended.is_set()
+            if appended is not None and (appended.answer is not Answer.FULL or not is_patient):
+                self._say_obstacle("" if appended.answer is not Answer.FULL else FULL)
                 self._count_refused(appended.refused)
                 return appended
             await self._pause(backoff.next_seconds())
 
-    async def _try(self, batch: Batch) -> Appended | None:
+    async def _try(self, batch: Batch, polled: bool) -> Appended | None:
         """Send `batch` once; None if nobody knows what became of it or the functions are not ready."""
         try:
             appended = await append(
-                self._redis, self._lease.partition, token=self._lease.token, producer=self._producer, batch=batch, cap=self._cap
-            )
+                self._redis, self._lease.partition,
+                token=self._lease.token, producer=self._producer, batch=batch, cap=self._cap, polled=polled,
+            )  # fmt: skip
         except TransientError as error:
             self._lease.progress()  # Redis answers: another holder would fare no better
             self._say_obstacle(str(error))
@@ -71,7 +74,7 @@ class Appender:
         else:
             self._lease.progress()
             if appended.answer is Answer.FULL:
-                self._say_obstacle("the stream is full")
+                self._say_obstacle(FULL)
             return appended
         return None
 
@@ -109,13 +112,22 @@ class LiveProducer:
 
     async def append(self, ticks: Sequence[Sequence[str]]) -> None:
         """Append at most 1 000 ticks, waiting for room; on return they are stored, unless the lease ended at a full stream."""
+        await self._deliver(ticks, (), is_polled=False)
+
+    async def offer(self, ticks: Sequence[Sequence[str]], malformed: Sequence[tuple[str, str]]) -> bool:
+        """Append polled ticks and (reason, payload) of malformed answers, 1 000 together at most; False if the stream is full."""
+        rejected = [Rejected(len(ticks) + place, *row) for place, row in enumerate(malformed)]
+        return await self._deliver(ticks, rejected, is_polled=True)
+
+    async def _deliver(self, ticks: Sequence[Sequence[str]], rejected: Sequence[Rejected], *, is_polled: bool) -> bool:
         while True:
-            batch = freeze(self._next_number, ticks)
-            appended = await self._appender.deliver(batch)
-            if appended.answer is not Answer.FULL:
-                self._next_number = appended.number + 1
+            batch = freeze(self._next_number, ticks, rejected)
+            appended = await self._appender.deliver(batch, waits_for_room=not is_polled, polled=is_polled)
+            if appended.answer is Answer.FULL:
+                return False
+            self._next_number = appended.number + 1
             if appended.answer is not Answer.AHEAD:
-                return
+                return True
             lost = batch.first - self._next_number
             log.warning("redis lost accepted ticks", partition=self._lease.partition, ticks=lost)
 

@@ -1,4 +1,4 @@
-"""The fetcher's loop: make or read ticks, append them.
+"""The fetcher's loop: ask for, make or read ticks, and append them.
 
 What is appended has a number, and the number is kept in the same call as the ticks: nothing is ever appended twice.
 """
@@ -12,6 +12,9 @@ from functools import partial
 import structlog
 from redis.asyncio import Redis
 
+from services.fetcher.announcing import announcing
+from services.fetcher.clock import SystemClock
+from services.fetcher.market_clock import AlwaysOpen
 from services.fetcher.playback import Playback, Recording, open_recording
 from services.fetcher.producer import MOST_TICKS, LiveProducer
 from services.fetcher.providers.simulated import Simulation, schedule
@@ -40,19 +43,29 @@ async def serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
             return
         if recording is not None:
             await replay(redis, deployment, settings, recording, stop)
-        else:
+        elif source == "simulated":
             await hold(redis, deployment, "fetcher", settings.lease_seconds, partial(simulate, redis, settings), stop)
+        else:
+            # Not needed by the others: an HTTP client, and for market hours 75 MB of calendars.
+            from services.fetcher.live import live_source
+
+            async with live_source(redis, settings, SystemClock()) as work:
+                await hold(redis, deployment, "fetcher", settings.lease_seconds, work, stop)
 
 
 async def simulate(redis: Redis, settings: FetcherSettings, lease: Lease) -> None:
     """Make the ticks of a held partition when they are due, until the lease ends; at a full stream, wait."""
-    everything = settings.simulated_tickers
-    own = [ticker for ticker in everything if partition_of(ticker, settings.partitions) == lease.partition]
-    if not own:
-        return
+    own = [ticker for ticker in settings.live_tickers if partition_of(ticker, settings.partitions) == lease.partition]
+    async with announcing(redis, lease, AlwaysOpen(settings.exchange, "simulated"), SystemClock()):
+        if own:
+            await _simulate(redis, settings, lease, own)
+        await lease.idle()
+
+
+async def _simulate(redis: Redis, settings: FetcherSettings, lease: Lease, own: Sequence[str]) -> None:
     last_prices = await until_ready(partial(read_last_prices, redis, lease.partition, own), what="last prices", stop=lease.ended)
     simulation = Simulation(own, settings.simulated_seed, last_prices or {})
-    timetable = schedule(settings.simulated_rate, settings.fetch_interval_seconds, len(own), len(everything))
+    timetable = schedule(settings.simulated_rate, settings.interval_seconds, len(own), len(settings.live_tickers))
     producer = LiveProducer(redis, lease, cap=settings.stream_cap, lease_seconds=settings.lease_seconds)
     while not lease.ended.is_set():
         due = timetable.due(time.time())
@@ -81,12 +94,16 @@ async def replay(redis: Redis, deployment: Deployment, settings: FetcherSettings
     playback = Playback(redis, settings, recording)
     settled, over = asyncio.Event(), asyncio.Event()
 
+    async def work(lease: Lease) -> None:
+        async with announcing(redis, lease, AlwaysOpen(settings.exchange, "replay"), SystemClock()):
+            await playback.work(lease)
+
     async def play_once_settled() -> None:
         await settled.wait()
         await playback.play()
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(hold(redis, deployment, "fetcher", settings.lease_seconds, playback.work, over, settled))
+        tasks.create_task(hold(redis, deployment, "fetcher", settings.lease_seconds, work, over, settled))
         playing = tasks.create_task(play_once_settled())
         stopping = tasks.create_task(stop.wait())
         await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -92,6 +92,12 @@ class Lease:
         moved, self._rounds_said = self._rounds != self._rounds_said, self._rounds
         return moved
 
+    async def idle(self) -> None:
+        """Keep the lease with nothing to do, until it ends."""
+        while not self.ended.is_set():
+            self.progress()
+            await wait_or_stop(self.ended, IDLE_ROUND_SECONDS)
+
     async def while_held(self, reading: "asyncio.Future[T]") -> T | None:
         """Await a read; None, and the read is given up, once the lease ended."""
         ended = asyncio.ensure_future(self.ended.wait())
@@ -236,9 +242,7 @@ class _Holder:
     async def _run_worker(self, lease: Lease) -> None:
         await self._work(lease)
         # A worker that has nothing left to do keeps its lease: nobody else would have more to do.
-        while not lease.ended.is_set():
-            lease.progress()
-            await wait_or_stop(lease.ended, IDLE_ROUND_SECONDS)
+        await lease.idle()
 
     async def _found_again(self) -> None:
         """FLUSHALL: the first service writes the deployment's values again."""

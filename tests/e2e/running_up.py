@@ -26,7 +26,19 @@ CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 MARK = "TICKSTREAM_TEST_MARK"
 
-OURS = ("REDIS_URL", "DATABASE_URL", "SCALE", "SOURCE", "TICKERS", "PARTITIONS", "SMA_PERIOD", "GATEWAY_PORT", "GATEWAY_HOST", "LOG_FORMAT")
+OURS = (
+    "REDIS_URL",
+    "DATABASE_URL",
+    "SCALE",
+    "SOURCE",
+    "TICKERS",
+    "PARTITIONS",
+    "SMA_PERIOD",
+    "GATEWAY_PORT",
+    "GATEWAY_HOST",
+    "LOG_FORMAT",
+    "FINNHUB_API_KEY",
+)
 """Variables that a developer may have set, and that a test must not inherit."""
 
 UP = (sys.executable, "-m", "services.admin", "up")

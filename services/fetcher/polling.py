@@ -1,0 +1,262 @@
+"""Polling a source: every ticker is asked in each cycle, by itself, and whatever answers is appended at once.
+
+A ticker that is slow, unknown or refused costs the others nothing. The event time of a tick is the scheduled start of its
+cycle, and Redis skips a tick that is not newer than its ticker's last: two fetchers in one cycle give one tick.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import stamina
+import structlog
+from redis.asyncio import Redis
+
+from services.fetcher.clock import Clock
+from services.fetcher.outcomes import Change, Outcomes
+from services.fetcher.producer import MOST_TICKS, LiveProducer
+from services.fetcher.providers.finnhub import Outcome, Quote, Refusal
+from services.fetcher.quota import Quota
+from services.fetcher.schedule import Cycle, Schedule
+from services.fetcher.settings import FetcherSettings
+from services.fetcher.shedding import Waiting
+from shared import streams
+from shared.backoff import Backoff
+from shared.errors import ConfigurationError, Problem
+from shared.partitions import partition_of
+from shared.redis.lease import Lease
+from shared.redis.log import read_hash
+from shared.runtime import first_cause, until_ready
+
+SOURCE = "finnhub"
+RETRIED = frozenset((Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.LIMITED))
+"""Answers that may be better in a moment."""
+TRIES = 3
+SAY_SECONDS = 2.0
+"""A storm of refusals is told in one line."""
+LONGEST_SLEEP_SECONDS = 60.0
+"""A clock that was set must not leave a ticker asleep."""
+MOST_REJECTED = 100
+"""Malformed answers kept for `deadletters`; while Redis is away more may come."""
+
+log = structlog.get_logger(__name__)
+
+
+class Provider(Protocol):
+    """Who is asked."""
+
+    async def quote(self, ticker: str) -> Quote | Refusal:
+        """Ask for a price; never raises for what the provider does."""
+
+
+class _Again(Exception):
+    """This call is worth another try."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class Line:
+    """The way to the provider that all partitions of a process share: its quota, its pauses, and whether it takes our key."""
+
+    def __init__(self, provider: Provider, quota: Quota, clock: Clock) -> None:
+        self._provider = provider
+        self._quota = quota
+        self._clock = clock
+        self._limited = Backoff(first_seconds=5, most_seconds=60)
+        self._works = False
+        self._tickers = 0
+
+    @contextmanager
+    def shared_by(self, own: int, everything: int) -> Iterator[None]:
+        """Use the part of the quota that `own` of all tickers are, for the time of the block."""
+        self._tickers += own
+        self._quota.take_share(self._tickers / everything)
+        try:
+            yield
+        finally:
+            self._tickers -= own
+            self._quota.take_share(self._tickers / everything)
+
+    async def ask(self, ticker: str, cycle: Cycle, ended: asyncio.Event) -> Quote | Refusal:
+        """Ask until there is an answer worth having; no call begins once the cycle is over.
+
+        Raise `ConfigurationError` if the key is refused and never was taken.
+        """
+        try:
+            async for attempt in stamina.retry_context(
+                on=_Again, attempts=TRIES, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=1.0
+            ):
+                with attempt:
+                    return await self._try(ticker, cycle, ended)
+        except _Again as again:
+            return again.refusal
+        raise AssertionError("retries end with an answer or an error")
+
+    async def _try(self, ticker: str, cycle: Cycle, ended: asyncio.Event) -> Quote | Refusal:
+        while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
+            if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, ended):
+                return Refusal(Outcome.LIMITED, "no call is left in this cycle")
+        if self._clock.now() >= cycle.end:
+            return Refusal(Outcome.TIMEOUT, "the cycle was over before it answered")
+        self._quota.begin()
+        try:
+            answer = await self._provider.quote(ticker)
+        finally:
+            self._quota.end(self._clock.steady())
+        self._learn(answer)
+        if isinstance(answer, Refusal) and answer.outcome in RETRIED:
+            raise _Again(answer)
+        return answer
+
+    def _learn(self, answer: Quote | Refusal) -> None:
+        match answer:
+            case Quote() | Refusal(outcome=Outcome.UNKNOWN | Outcome.ZERO):
+                self._works = True
+                self._limited.reset()
+            case Refusal(outcome=Outcome.LIMITED):
+                seconds = answer.retry_after_seconds or self._limited.next_seconds()
+                self._quota.pause(self._clock.steady(), seconds)
+            case Refusal(outcome=Outcome.UNAUTHORIZED) if not self._works:
+                allowed = "is refused by the provider; see that it is whole and belongs to FINNHUB_BASE_URL"
+                raise ConfigurationError((Problem("FINNHUB_API_KEY", "(hidden)", allowed),))
+            case _:
+                pass
+
+
+class Polling:
+    """Polls the tickers of each partition held: `work` for each lease."""
+
+    def __init__(self, redis: Redis, settings: FetcherSettings, line: Line, schedule: Schedule, clock: Clock) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._line = line
+        self._schedule = schedule
+        self._clock = clock
+
+    async def work(self, lease: Lease) -> None:
+        """Poll until the lease ends. Raise `Fenced` if it is somebody else's, `ConfigurationError` if the key is refused."""
+        everything = self._settings.live_tickers
+        own = [ticker for ticker in everything if partition_of(ticker, self._settings.partitions) == lease.partition]
+        if not own:
+            return
+        producer = LiveProducer(self._redis, lease, cap=self._settings.stream_cap, lease_seconds=self._settings.lease_seconds)
+        served = await until_ready(lambda: read_served(self._redis, lease.partition, own), what="redis", stop=lease.ended)
+        with self._line.shared_by(len(own), len(everything)):
+            await self._poll(own, served or {}, _Desk(lease, producer, self._settings.lease_seconds))
+
+    async def _poll(self, own: Sequence[str], served: dict[str, float], desk: "_Desk") -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asking = [tasks.create_task(self._ask_for_ever(t, served.get(t, 0.0), desk), name=f"ask {t}") for t in own]
+                await desk.append_until_ended()
+                for task in asking:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
+
+    async def _ask_for_ever(self, ticker: str, served: float, desk: "_Desk") -> None:
+        newest_quote = 0
+        while not desk.ended.is_set():
+            now = self._clock.now()
+            cycle = self._schedule.cycle_at(now)
+            if cycle is not None and cycle.start > served:
+                served = cycle.start
+                answer = await self._line.ask(ticker, cycle, desk.ended)
+                if isinstance(answer, Quote) and int(answer.quote_ts) < newest_quote:
+                    answer = Refusal(Outcome.OLDER, "an older quote than the one before")
+                elif isinstance(answer, Quote):
+                    newest_quote = int(answer.quote_ts)
+                desk.take(ticker, cycle, answer)
+            else:
+                await self._clock.wait(self._schedule.wait_seconds(now, LONGEST_SLEEP_SECONDS), desk.ended)
+
+
+async def read_served(redis: Redis, partition: int, tickers: Sequence[str]) -> dict[str, float]:
+    """The start of the newest cycle (epoch seconds) of which Redis has a tick, by ticker: a successor asks for none of them again."""
+    values = await read_hash(redis, streams.last(partition), list(tickers))
+    return {ticker: int(ms) / 1000 for ticker, ms in zip(tickers, values, strict=True) if ms and ms.isdigit()}
+
+
+class _Desk:
+    """Takes the answers for one partition in and appends them: what is waiting, as soon as the batch before was answered."""
+
+    def __init__(self, lease: Lease, producer: LiveProducer, lease_seconds: float) -> None:
+        self.ended = lease.ended
+        self._lease = lease
+        self._producer = producer
+        self._round_seconds = min(1.0, lease_seconds / 3)
+        self._more = asyncio.Event()
+        self._waiting = Waiting()
+        self._rejected: deque[tuple[str, str]] = deque(maxlen=MOST_REJECTED)
+        self._outcomes = Outcomes()
+        self._shed = 0
+        self._said_at = float("-inf")
+
+    def take(self, ticker: str, cycle: Cycle, answer: Quote | Refusal) -> None:
+        """Take what a call for a ticker gave."""
+        if isinstance(answer, Quote):
+            ts = str(round(cycle.start * 1000))
+            self._shed += self._waiting.put((ticker, answer.price, ts, SOURCE, "", answer.quote_ts, ""))
+            self._outcomes.note(ticker, Outcome.OK)
+        else:
+            if answer.payload:
+                self._rejected.append((f"{SOURCE} {ticker}: {answer.reason}", answer.payload))
+            self._outcomes.note(ticker, answer.outcome, answer.reason)
+        self._more.set()
+
+    async def append_until_ended(self) -> None:
+        """Append whatever is waiting, until the lease ended; what was answered by then is still appended."""
+        now = asyncio.get_running_loop().time
+        while not self.ended.is_set():
+            self._more.clear()
+            await self._append()
+            self._lease.progress()
+            self._say(now())
+            await self._wait_for_more()
+        await self._append()
+        self._say(float("inf"))
+
+    async def _append(self) -> None:
+        while len(self._waiting) or self._rejected:
+            rejected = list(self._rejected)
+            self._rejected.clear()
+            ticks = self._waiting.take(MOST_TICKS - len(rejected))
+            if not await self._producer.offer(ticks, rejected):
+                self._rejected.extendleft(reversed(rejected))
+                self._shed += self._waiting.give_back(ticks)
+                return  # newer prices replace these until there is room
+
+    async def _wait_for_more(self) -> None:
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._more, self.ended)]
+        try:
+            await asyncio.wait(waiting, timeout=self._round_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def _say(self, now: float) -> None:
+        if now - self._said_at < SAY_SECONDS:
+            return
+        self._said_at = now
+        for change in self._outcomes.changes():
+            _log_change(change)
+        if self._shed:
+            log.warning("ticks shed, newer ones came before there was room", partition=self._lease.partition, ticks=self._shed)
+            self._shed = 0
+
+
+def _log_change(change: Change) -> None:
+    tickers = list(change.tickers)
+    match change.outcome:
+        case Outcome.OK:
+            log.info("prices again", tickers=tickers)
+        case Outcome.UNKNOWN:
+            log.warning("unknown symbols, see TICKERS", tickers=tickers)
+        case Outcome.FORBIDDEN:
+            log.warning("symbols that the plan of this key does not include, see TICKERS", tickers=tickers)
+        case _:
+            log.warning("no prices", outcome=change.outcome.value, tickers=tickers, reason=change.reason)
