@@ -19,14 +19,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 @asynccontextmanager
 async def open_finnhub(base_url: str, key: SecretStr, *, call_seconds: float, now: Callable[[], float]) -> AsyncIterator["FinnhubRest"]:
     """A client for quotes; `now` gives epoch seconds."""
+    limits, trust = httpx.Limits(max_connections=MOST_CONNECTIONS, keepalive_expiry=90), httpx.create_ssl_context()
     # Redirects are not followed: the key would go along. Answers are asked for uncompressed: a few bytes may unpack to gigabytes.
     async with httpx.AsyncClient(
         base_url=base_url,
         headers={KEY_HEADER: key.get_secret_value(), "Accept": "application/json", "Accept-Encoding": "identity"},
         timeout=None,
-        limits=httpx.Limits(max_connections=MOST_CONNECTIONS, keepalive_expiry=90),
+        limits=limits,
+        verify=trust,
         # A proxy for outgoing traffic has no business between us and a provider on this machine.
-        mounts={f"all://{host}": httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=MOST_CONNECTIONS)) for host in LOOPBACK},
+        mounts={f"all://{host}": httpx.AsyncHTTPTransport(limits=limits, verify=trust) for host in LOOPBACK},
     ) as client:
         yield FinnhubRest(client, call_seconds, now)
 

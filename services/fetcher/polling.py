@@ -36,7 +36,7 @@ RETRIED = frozenset((Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE,
 TRIES = 3
 SAY_SECONDS = 2.0
 """A storm of refusals is told in one line."""
-LONGEST_SLEEP_SECONDS = 60.0
+LONGEST_SLEEP_SECONDS = 300.0
 """A clock that was set must not leave a ticker asleep."""
 MOST_REJECTED = 100
 """Malformed answers kept for `deadletters`; while Redis is away more may come."""

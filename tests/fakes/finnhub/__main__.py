@@ -6,8 +6,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
 from shared.events import TICKER, is_ticker
@@ -31,11 +31,7 @@ FAULT = re.compile(rf"(?:({TICKER})=)?([a-z_]+)(?::(.*))?", re.ASCII | re.DOTALL
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, serve, and return after SIGINT or SIGTERM."""
-    options = _parser().parse_args(arguments)
-    try:
-        asyncio.run(_serve(options))
-    except (OSError, OverflowError) as error:
-        sys.exit(f"cannot listen on port {options.port}: {error}; choose another --port")
+    asyncio.run(_serve(_parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,10 +71,31 @@ async def _serve(options: argparse.Namespace) -> None:
     fake = FakeFinnhub(key=options.key, port=options.port, symbols=options.tickers)
     for symbol in {symbol for symbol, _ in options.fault}:
         fake.answer(symbol, *(fault for name, fault in options.fault if name == symbol), always=True)
-    async with fake:
-        print(f"Fake Finnhub for {', '.join(fake.quotes)}. Ctrl-C ends it. To use it:", flush=True)
-        print(_line_to_use(fake, options), flush=True)
-        await _show_calls_until_a_signal(fake)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(fake)
+        except (OSError, OverflowError) as error:
+            sys.exit(f"cannot listen on port {options.port}: {error}; choose another --port")
+        await _until_a_signal(_show(fake, options))
+
+
+async def _until_a_signal(work: Coroutine[None, None, None]) -> None:
+    # The handlers are there before the work begins to say anything.
+    task = asyncio.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _show(fake: FakeFinnhub, options: argparse.Namespace) -> None:
+    print(f"Fake Finnhub for {', '.join(fake.quotes)}. Ctrl-C ends it. To use it:", flush=True)
+    print(_line_to_use(fake, options), flush=True)
+    shown = 0
+    while True:
+        await fake.wait_for_calls(shown + 1)
+        print(_line_of(fake.calls[shown]), flush=True)
+        shown += 1
 
 
 def _line_to_use(fake: FakeFinnhub, options: argparse.Namespace) -> str:
@@ -86,22 +103,6 @@ def _line_to_use(fake: FakeFinnhub, options: argparse.Namespace) -> str:
     if options.tickers:
         variables["TICKERS"] = ",".join(options.tickers)
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()) + " make run"
-
-
-async def _show_calls_until_a_signal(fake: FakeFinnhub) -> None:
-    showing = asyncio.create_task(_show_calls(fake))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, showing.cancel)
-    with suppress(asyncio.CancelledError):
-        await showing
-
-
-async def _show_calls(fake: FakeFinnhub) -> None:
-    shown = 0
-    while True:
-        await fake.wait_for_calls(shown + 1)
-        print(_line_of(fake.calls[shown]), flush=True)
-        shown += 1
 
 
 def _line_of(call: Call) -> str:

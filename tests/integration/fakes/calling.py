@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import finnhub  # type: ignore[import-untyped]
+import finnhub
 
 from tests.fakes.finnhub import FakeFinnhub
 

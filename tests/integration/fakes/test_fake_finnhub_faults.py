@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-import finnhub  # type: ignore[import-untyped]
+import finnhub
 import httpx
 import pytest
 

@@ -4,12 +4,13 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 from redis.asyncio import Redis
 
 from services.fetcher.settings import FetcherSettings
@@ -76,3 +77,10 @@ async def _running(env: dict[str, str]) -> AsyncIterator[Fetcher]:
         if process.returncode is None:
             process.kill()
             await fetcher.finish()
+
+
+@pytest.fixture
+def capture_log() -> Iterator[list[Any]]:
+    """What is logged, as structlog's events."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
