@@ -8,7 +8,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError
 from shared.logging import configure_logging
+from shared.observe import observing
 from shared.redis.client import TRY_AGAIN
 from shared.settings import Settings, read_settings
 
@@ -26,11 +28,16 @@ CANCEL_SECONDS = 0.9
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
+Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
-def run_service(name: str, model: type[S], serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> NoReturn:
-    """Run `serve(settings, stop)` as the service `name` and exit; `stop` is set by the first SIGTERM or SIGINT."""
+def run_service(name: str, model: type[S], serve: Serve[S], *, checks: Sequence[str] = ("leases",), is_observed: bool = True) -> NoReturn:
+    """Run `serve(settings, stop)` as the service `name` and exit; `stop` is set by the first SIGTERM or SIGINT.
+
+    `checks` are what `/readyz` waits to be confirmed by the service's loops, beside its servers; without `is_observed`
+    there is no METRICS_PORT.
+    """
     try:
         settings = read_settings(model)
     except ConfigurationError as error:
@@ -38,7 +45,7 @@ def run_service(name: str, model: type[S], serve: Callable[[S, asyncio.Event], A
     # Outside of a `try`: unless it is configured, structlog shows local variables, and they may hold secrets.
     configure_logging(name, settings)
     try:
-        _run(_main(name, settings, serve))
+        _run(_main(name, settings, serve, checks if is_observed else None))
     except ConfigurationError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -64,12 +71,13 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def _main(name: str, settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:
+async def _main(name: str, settings: S, serve: Serve[S], checks: Sequence[str] | None) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     log.info("starting", pid=os.getpid())
     try:
-        await run(serve(settings, stop), stop=stop)
+        async with nullcontext() if checks is None else observing(name, settings, stop, checks):
+            await run(serve(settings, stop), stop=stop)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
     log.info("stopped")

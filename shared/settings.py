@@ -29,8 +29,6 @@ NOT_AVAILABLE = (
     "GATEWAY_MAX_CONNECTIONS_PER_IP",
     "API_HOST",
     "API_PORT",
-    "METRICS_HOST",
-    "METRICS_PORT",
 )
 """Variables of the contract that a later version brings."""
 
@@ -91,6 +89,10 @@ class Settings(BaseSettings):
     """How long a holder's counter must stand still before its partition is taken over."""
     stream_cap: int = Field(default=100_000, ge=2)
     """Entries per partition and stream at which `append` and `commit` answer FULL."""
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    """Loopback unless somebody decides otherwise: what it shows is for operators."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Of `/metrics`, `/healthz` and `/readyz`; 0: off."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     log_format: Annotated[Literal["json", "text"] | None, BeforeValidator(lower)] = None
     """None: json unless standard error is a terminal."""

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-from importlib import metadata
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import typer
 
 from shared.errors import ConfigurationError
 from shared.settings import Settings, read_settings
+from shared.version import version as program_version
 
 S = TypeVar("S", bound=Settings)
 
@@ -26,7 +25,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
     if version:
-        typer.echo(f"tickstream {_version()}")
+        typer.echo(f"tickstream {program_version()}")
         raise typer.Exit
 
 
@@ -59,7 +58,7 @@ def migrate() -> None:
         await migrate_when_ready(settings, stop)
 
     adopt()
-    run_service("migrate", MigrateSettings, serve)
+    run_service("migrate", MigrateSettings, serve, is_observed=False)
 
 
 @app.command()
@@ -113,14 +112,3 @@ def _read(model: type[S]) -> S:
 def _refuse(text: str) -> NoReturn:
     print(text, file=sys.stderr)
     raise typer.Exit(2)
-
-
-def _version() -> str:
-    """Of the installed distribution, or of the checkout that this file lies in."""
-    try:
-        return metadata.version("tickstream")
-    except metadata.PackageNotFoundError:
-        import tomllib
-
-        project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))
-        return str(project["project"]["version"])

@@ -1,7 +1,6 @@
 """The gateway at work: follow every partition, flush the changes of each window, serve every client until told to stop."""
 
 import asyncio
-import errno
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +17,8 @@ from services.gateway.hub import Hub
 from services.gateway.market_feed import follow_market
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
-from shared.errors import ConfigurationError, Problem
+from shared.errors import ConfigurationError
+from shared.listening import address_problem
 from shared.redis.client import connect
 from shared.redis.deployment import join
 from shared.runtime import until_ready
@@ -121,7 +121,7 @@ class Gateway:
                 server_header=None,
             )  # fmt: skip
         except OSError as error:
-            raise ConfigurationError((_address_problem(host, port, error),)) from error
+            raise ConfigurationError((address_problem("GATEWAY", host, port, error),)) from error
 
     async def _attend(self, websocket: ServerConnection) -> None:
         connection = Connection(websocket, self._hub, self._limits)
@@ -141,11 +141,3 @@ class Gateway:
             loaded.cancel()
             gone.cancel()
         return self._loaded.is_set()
-
-
-def _address_problem(host: str, port: int, error: OSError) -> Problem:
-    if error.errno == errno.EADDRINUSE:
-        return Problem("GATEWAY_PORT", str(port), "is taken by another program; stop that one or choose another port")
-    if error.errno == errno.EACCES:
-        return Problem("GATEWAY_PORT", str(port), "this user may not listen there; choose a port from 1024 on")
-    return Problem("GATEWAY_HOST", host, f"cannot listen there: {error.strerror or error}")

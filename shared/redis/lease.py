@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 from redis.asyncio import Redis
 
-from shared import streams
+from shared import metrics, observe, streams
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError, Fenced, NotReady, TransientError
 from shared.redis.client import TRY_AGAIN
@@ -38,6 +38,9 @@ IDLE_ROUND_SECONDS = 0.1
 
 RELEASE_SECONDS = 2.0
 """Giving a lease back only saves others the wait: while Redis hangs, the grace is not spent on it."""
+
+CHECK = "leases"
+"""What a finished round confirms: that this process would take over a partition if one were free."""
 
 HEALTHY_SECONDS = 60.0
 """A worker that ran this long since its last crash is tried again soon when it crashes."""
@@ -156,6 +159,8 @@ class _Holder:
         self._not_before: dict[int, float] = {}
         self._refused: set[int] = set()
         self._away = False
+        self._held_now = metrics.LEASES_HELD.labels(service)
+        self._held_now.set(0)
 
     async def round(self) -> None:
         """Heartbeat what is held, look at the rest; an error of Redis ends the round, not the process."""
@@ -167,11 +172,15 @@ class _Holder:
             await self._found_again()
         except TRY_AGAIN as error:
             self._watch.forget()
+            reason = str(error) or type(error).__name__
             if not self._away:
-                log.warning("leases wait for redis", reason=str(error) or type(error).__name__)
+                log.warning("leases wait for redis", reason=reason)
             self._away = True
+            observe.fail(CHECK, reason)
         else:
             self._away = False
+            observe.confirm(CHECK)
+        self._held_now.set(len(self._held))
 
     async def _look_after(self, partition: int) -> None:
         """Heartbeat or take; what Redis refuses in one partition (a key of a wrong type) does not stop the others."""
@@ -199,7 +208,7 @@ class _Holder:
             if isinstance(error, ConfigurationError):
                 raise error
             if isinstance(error, Fenced):
-                log.warning("lease lost", partition=partition, lease=self._service)
+                self._lost(partition)
                 continue
             if error is not None:
                 now = time.monotonic()
@@ -217,7 +226,7 @@ class _Holder:
             return
         beats = await call(self._redis, "heartbeat", [streams.lease(self._service, partition)], lease.token)
         if beats < 0:
-            log.warning("lease lost", partition=partition, lease=self._service)
+            self._lost(partition)
             del self._held[partition]
             await _end(lease, task)
 
@@ -235,9 +244,18 @@ class _Holder:
         taken, *_ = await call(self._redis, "acquire", self._keys(partition), self._service, self._owner, lease.token, token, beats)
         del self._wanted[partition]
         if taken:
-            log.info("lease taken", partition=partition, lease=self._service, taken_over=token not in ("", wanted))
+            is_taken_over = token not in ("", wanted)
+            log.info("lease taken", partition=partition, lease=self._service, taken_over=is_taken_over)
+            self._count("taken_over" if is_taken_over else "taken")
             task = asyncio.create_task(self._run_worker(lease), name=f"{self._service}-{partition}")
             self._held[partition] = (lease, task)
+
+    def _lost(self, partition: int) -> None:
+        log.warning("lease lost", partition=partition, lease=self._service)
+        self._count("lost")
+
+    def _count(self, change: str) -> None:
+        metrics.LEASE_CHANGES.labels(self._service, change).inc()
 
     async def _run_worker(self, lease: Lease) -> None:
         await self._work(lease)
@@ -259,10 +277,12 @@ class _Holder:
 
     async def _release(self, lease: Lease) -> None:
         await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)
+        self._count("released")
 
     async def give_back(self) -> None:
         """Tell every worker to end, await them, release every lease."""
         held, self._held = self._held, {}
+        self._held_now.set(0)
         for lease, _ in held.values():
             lease.ended.set()
         await asyncio.gather(*(task for _, task in held.values()), return_exceptions=True)

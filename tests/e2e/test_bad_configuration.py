@@ -8,13 +8,13 @@ from tests.e2e.pipeline import SERVICES, Pipeline, Service
 
 SECRET = "hunter22"
 BAD = {
-    "gateway": {"GATEWAY_PORT": "99999", "GATEWAY_FLUSH_SECONDS": "-1", "LOG_LEVEL": "loud", "METRICS_PORT": "9101"},
+    "gateway": {"GATEWAY_PORT": "99999", "GATEWAY_FLUSH_SECONDS": "-1", "LOG_LEVEL": "loud", "METRICS_PORT": "70000", "API_PORT": "8000"},
     "persister": {"DATABASE_URL": f"mysql://me:{SECRET}@db/x", "PARTITIONS": "65", "LEASE_SECONDS": "soon"},
     "analyzer": {"SMA_PERIOD": "1", "REPLAY_WINDOW_SECONDS": "-1", "STREAM_CAP": "0", "GATEWAY_AUTH": "jwt"},
     "fetcher": {"SOURCE": "finnhub", "TICKERS": "AAPL,lower", "SIMULATED_RATE": "100001", "FINNHUB_API_KEY": SECRET},
 }
 HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY")
-NOT_AVAILABLE = ("METRICS_PORT", "GATEWAY_AUTH", "SOURCE", "FINNHUB_API_KEY")
+NOT_AVAILABLE = ("API_PORT", "GATEWAY_AUTH", "SOURCE", "FINNHUB_API_KEY")
 
 
 def lines_by_variable(service: Service) -> dict[str, str]:
