@@ -1,4 +1,4 @@
-"""Which TCP ports `up` uses: those of the contract must be free, those of the embedded servers are found and remembered."""
+"""Which TCP ports `up` uses: a gateway's must be free, those of metrics are found, those of the embedded servers also remembered."""
 
 import json
 from collections.abc import Collection
@@ -35,10 +35,22 @@ def _refused(port: int, allowed: str) -> ConfigurationError:
     return ConfigurationError((Problem("GATEWAY_PORT", str(port), allowed),))
 
 
-def first_free(preferred: int, taken: Collection[int]) -> int:
+def metrics_ports(host: str, first: int, number: int, taken: Collection[int]) -> list[int]:
+    """Return the first free ports for `number` processes, none if `first` is 0; raise `ConfigurationError` if they cannot be had."""
+    ports: list[int] = []
+    try:
+        while first and len(ports) < number:
+            ports.append(first_free(max([first - 1, *ports]) + 1, taken, host))
+    except OSError as error:
+        allowed = f"cannot listen on {host} from there on: {error.strerror or error}; see METRICS_HOST"
+        raise ConfigurationError((Problem("METRICS_PORT", str(first), allowed),)) from None
+    return ports
+
+
+def first_free(preferred: int, taken: Collection[int], host: str = LOOPBACK) -> int:
     """Return `preferred`, or the next port of this machine that is free and not in `taken`; raise `OSError` if none is."""
     for port in range(preferred, min(preferred + TRIES, 65536)):
-        if port not in taken and is_port_free(LOOPBACK, port):
+        if port not in taken and is_port_free(host, port):
             return port
     raise OSError(f"no free port from {preferred} on")
 

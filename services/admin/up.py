@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from services.admin.board import Board
 from services.admin.embedded import EmbeddedError
 from services.admin.endings import ending_report
 from services.admin.feed import follow
 from services.admin.foreground import ignore_suspension, own_foreground_group
-from services.admin.ports import gateway_ports
+from services.admin.ports import gateway_ports, metrics_ports
 from services.admin.processes import Program, Service
 from services.admin.running import DATA_DIR, AlreadyRunning, only_one, publish
 from services.admin.screen import Screen, open_screen
@@ -37,8 +38,9 @@ def run_up(settings: UpSettings) -> int:
     ignore_suspension()
     try:
         with own_foreground_group(), only_one(DATA_DIR):
-            ports = gateway_ports(settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
-            return asyncio.run(Pipeline(settings, ports, DATA_DIR, open_screen(DATA_DIR)).run())
+            gateways = gateway_ports(settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
+            metrics = metrics_ports(settings.metrics_host, settings.metrics_port, sum(settings.scale.values()), gateways)
+            return asyncio.run(Pipeline(settings, Ports(gateways, metrics), DATA_DIR, open_screen(DATA_DIR)).run())
     except (AlreadyRunning, ConfigurationError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -49,16 +51,24 @@ def run_up(settings: UpSettings) -> int:
         return 0
 
 
+class Ports(NamedTuple):
+    """Where the services listen: each gateway, and each process for its metrics (none: off)."""
+
+    gateways: list[int]
+    metrics: list[int]
+
+
 class Pipeline:
     """The servers, the services and the screen of one `up`."""
 
-    def __init__(self, settings: UpSettings, ports: Sequence[int], data_dir: Path, screen: Screen) -> None:
+    def __init__(self, settings: UpSettings, ports: Ports, data_dir: Path, screen: Screen) -> None:
         self._settings = settings
         self._ports = ports
         self._data_dir = data_dir
         self._screen = screen
-        self._redis = plan_redis(settings, data_dir, ports)
-        self._postgresql = plan_postgresql(settings, data_dir, ports)
+        taken = {*ports.gateways, *ports.metrics}
+        self._redis = plan_redis(settings, data_dir, taken)
+        self._postgresql = plan_postgresql(settings, data_dir, taken)
         self._services: list[Service] = []
         self._board = Board()
         self._was_killed = False
@@ -143,9 +153,12 @@ class Pipeline:
         return Service(program, self._screen.log, self._screen.say)
 
     def _programs(self) -> Iterator[Program]:
+        metrics = iter(self._ports.metrics)
         for name, number in self._settings.scale.items():
             for index in range(number):
-                port = {"GATEWAY_PORT": str(self._ports[index])} if name == "gateway" else {}
+                port = {"METRICS_PORT": str(next(metrics, 0))}
+                if name == "gateway":
+                    port["GATEWAY_PORT"] = str(self._ports.gateways[index])
                 shown = f"{name}-{index + 1}" if number > 1 else name
                 # A replay is over when its file is.
                 may_finish = name == "fetcher" and self._settings.source == "replay"
@@ -159,7 +172,7 @@ class Pipeline:
     async def _show(self, stop: asyncio.Event) -> None:
         """Say when the gateway answers and what can be reached where, then show the prices until `stop`."""
         ready = asyncio.Event()
-        urls = [_gateway_url(self._settings.gateway_host, port) for port in self._ports]
+        urls = [_gateway_url(self._settings.gateway_host, port) for port in self._ports.gateways]
         following = asyncio.create_task(follow(urls, self._board, ready, stop), name="follow")
         try:
             await self._wait_until(ready, stop)
@@ -185,6 +198,8 @@ class Pipeline:
             self._screen.say(f"  gateway     {url}")
         self._screen.say(f"  Redis       {self._redis.shown_url}")
         self._screen.say(f"  PostgreSQL  {self._postgresql.psql}")
+        if self._ports.metrics:
+            self._screen.say(f"  metrics     {_metrics_urls(self._settings.metrics_host, self._ports.metrics)}")
         self._screen.say("  Ctrl-C stops everything; the data stay in .data/")
 
     def _caption(self, urls: Sequence[str]) -> Caption:
@@ -217,8 +232,21 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
 
 def _gateway_url(host: str, port: int) -> str:
     """The address at which a client on this machine reaches a gateway."""
+    return f"ws://{_reachable(host)}:{port}/ws/stocks/"
+
+
+def _metrics_urls(host: str, ports: Sequence[int]) -> str:
+    """The first process's page, and the ports of the others, in the order in which the services are started."""
+    others = ports[1:]
+    is_row = ports[-1] - ports[0] == len(others)
+    more = f" … {others[-1]}" if is_row and others else "".join(f", {port}" for port in others)
+    return f"http://{_reachable(host)}:{ports[0]}/metrics{more}"
+
+
+def _reachable(host: str) -> str:
+    """How a URL on this machine names the address on which something listens."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"ws://[{reachable}]:{port}/ws/stocks/" if ":" in reachable else f"ws://{reachable}:{port}/ws/stocks/"
+    return f"[{reachable}]" if ":" in reachable else reachable
 
 
 def _source_line(settings: UpSettings) -> str:

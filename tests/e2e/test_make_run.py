@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_p
 from services.admin.processes import STOP_SECONDS
 from services.admin.up import ONE_WISH_SECONDS
 from tests.e2e.running_up import CHECKOUT, PATIENCE_SECONDS, UP, Up, environment, gone, left_behind, on_terminal, running
+from tests.observed import get
 
 CTRL_C, CTRL_Z = "\x03", "\x1a"
 
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leftovers are l
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One pipeline with two gateways for all tests that only look, or break what is repaired; no redis-server on PATH."""
     directory = tmp_path_factory.mktemp("a directory")
-    variables = environment(directory, find_free_port(), SCALE="gateway=2", PATH="/nowhere")
+    variables = environment(directory, find_free_port(), SCALE="gateway=2", METRICS_PORT=str(find_free_port()), PATH="/nowhere")
     with running(directory, variables) as started:
         started.says("ready")
         yield started
@@ -48,6 +50,16 @@ def test_source_and_urls_are_said(up: Up) -> None:
     assert "redis://127.0.0.1:" in up.says("Redis       ")
     psql = up.says("PostgreSQL  ").partition("PostgreSQL  ")[2]
     assert query(psql, "SELECT 7") == "7\n"
+
+
+def test_every_process_shows_its_metrics_on_a_port_that_is_said(up: Up) -> None:
+    line = up.says("metrics     http://127.0.0.1:").partition("http://127.0.0.1:")[2]
+    first, *others = map(int, re.findall(r"\d+", line))
+    assert first == int(up.variables["METRICS_PORT"])
+    ports = range(first, others[0] + 1) if "…" in line else (first, *others)
+    pages = [get(port, "/metrics").body for port in ports]
+    services = [re.findall(r'tickstream_build_info\{.*service="(\w+)"', page)[0] for page in pages]
+    assert services == ["fetcher", "analyzer", "persister", "gateway", "gateway"]
 
 
 def test_prices_move_on_every_scaled_gateway(up: Up) -> None:
