@@ -132,14 +132,12 @@ ANALYZER_COMMITS = _counter(ANALYZER, "tickstream_analyzer_commits_total", "Call
 ANALYZER_COMMIT_SECONDS = _histogram(ANALYZER, "tickstream_analyzer_commit_seconds", "How long `commit` took to answer.")
 ANALYZER_BATCH_ENTRIES = _histogram(ANALYZER, "tickstream_analyzer_batch_entries", "Entries in a committed batch.", bounds=BATCH)
 ANALYZER_LAG = _gauge(
-    ANALYZER, "tickstream_analyzer_lag_entries", "Ticks appended but not committed, as of the last read; held partitions only.", "partition"
+    ANALYZER, "tickstream_analyzer_lag_entries", "Ticks appended but not read, as of the last read; held partitions only.", "partition"
 )
 ANALYZER_DEADLETTERS = _counter(ANALYZER, "tickstream_analyzer_entries_deadlettered_total", "Entries of `ticks` that were no ticks.")
 ANALYZER_MISSING = _counter(ANALYZER, "tickstream_analyzer_ticks_missing_total", "Ticks that were deleted before they were read.")
 ANALYZER_TRIMMED = _counter(ANALYZER, "tickstream_analyzer_trimmed_entries_total", "Entries trimmed behind their readers.", "stream")
-ANALYZER_RELOADS = _counter(
-    ANALYZER, "tickstream_analyzer_reloads_total", "Times a partition was not as remembered, and was loaded again.", "partition"
-)
+ANALYZER_RELOADS = _counter(ANALYZER, "tickstream_analyzer_reloads_total", "Times a partition was not as remembered, and was loaded again.")
 
 PERSISTER_ROWS = _counter(PERSISTER, "tickstream_persister_rows_stored_total", "Rows stored in PostgreSQL.", "stream")
 PERSISTER_BATCH_ENTRIES = _histogram(PERSISTER, "tickstream_persister_batch_entries", "Entries in a stored batch.", "stream", bounds=BATCH)
@@ -161,7 +159,7 @@ PERSISTER_EVENTS = _counter(
 PERSISTER_LAG = _gauge(
     PERSISTER,
     "tickstream_persister_lag_entries",
-    "Entries written but not stored, as of the last read (on `enriched`, dead-lettered ticks count too); held partitions only.",
+    "Entries written but not read, as of the last read (on `enriched`, dead-lettered ticks count too); held partitions only.",
     "stream",
     "partition",
 )

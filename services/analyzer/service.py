@@ -6,12 +6,14 @@ thrown away and loaded again.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import structlog
 from redis.asyncio import Redis
 
+from services.analyzer.measures import Measures
 from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import StateMachine
 from shared.backoff import Backoff
@@ -41,6 +43,7 @@ async def analyze(redis: Redis, reader: Redis, lease: Lease, settings: AnalyzerS
     try:
         await worker.run()
     finally:
+        worker.measures.end()
         trimming.cancel()
         with suppress(asyncio.CancelledError):
             await trimming
@@ -56,6 +59,7 @@ class _Worker:
         self._block_ms = block_ms
         self._nearly_full = asyncio.Event()
         self._log = log.bind(partition=lease.partition)
+        self.measures = Measures(lease.partition)
 
     async def run(self) -> None:
         """Load and follow, again and again, until the lease ends."""
@@ -65,6 +69,7 @@ class _Worker:
                 await self._load_and_follow(backoff)
             except Reload as reason:
                 self._log.info("loading again", reason=str(reason))
+                self.measures.note_reload()
             except TRY_AGAIN as error:
                 if backoff.failures == 0:
                     self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
@@ -98,9 +103,12 @@ class _Worker:
                 if found.entries:
                     digest = machine.digest(found.entries, found.seq)
                     self._report(digest)
+                    self.measures.note_read(found.seq - digest.seq)
                     if in_flight is not None:
                         await in_flight
                     in_flight = asyncio.create_task(self._commit(digest, incarnation), name=f"commit-{self._partition}")
+                else:
+                    self.measures.note_read(0)
                 if in_flight is not None and not is_full:
                     await in_flight
                     in_flight = None
@@ -119,6 +127,7 @@ class _Worker:
         """Send a digest until it is in; return on OK and DUP only."""
         room = Backoff(0.02, 1.0)
         while True:
+            sent_at = time.perf_counter()
             committed = await partition_log.commit(
                 self._redis,
                 self._partition,
@@ -128,21 +137,23 @@ class _Worker:
                 cap=self._settings.stream_cap,
                 digest=digest,
             )
+            self.measures.note_answer(committed.answer, time.perf_counter() - sent_at)
             if max(committed.ticks_length, committed.enriched_length) >= NEARLY_FULL * self._settings.stream_cap:
                 self._nearly_full.set()
             if committed.answer is not Answer.FULL:
-                return self._settle(committed.answer)
+                return self._settle(committed.answer, digest)
             if room.failures == 0:
                 self._log.warning("enriched stream is full, waiting for its readers", length=committed.enriched_length)
             self._lease.progress()
             if await wait_or_stop(self._lease.ended, room.next_seconds()):
                 return None
 
-    def _settle(self, answer: Answer) -> None:
+    def _settle(self, answer: Answer, digest: Digest) -> None:
         if answer is Answer.FENCED:
             raise Fenced("analyzer", self._partition)
         if answer in (Answer.RESET, Answer.CONFLICT):
             raise Reload(f"the commit was answered {answer}")
+        self.measures.note_commit(digest)
 
     def _report(self, digest: Digest) -> None:
         if digest.outcome.deadletters:
@@ -158,7 +169,8 @@ class _Worker:
             more = False
             try:
                 window_ms = int(self._settings.replay_window_seconds * 1000)
-                *_, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+                *trimmed, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+                self.measures.note_trim(*trimmed)
             except TRY_AGAIN as error:
                 self._log.debug("not trimmed", reason=str(error))
             if not more:

@@ -13,16 +13,19 @@ from websockets.asyncio.server import serve as listen
 from services.gateway.close_codes import GOING_AWAY, TRY_LATER
 from services.gateway.connection import PATH, Connection, route
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
-from services.gateway.hub import Hub
+from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
 from shared.errors import ConfigurationError
 from shared.listening import address_problem
+from shared.observe import confirm, fail
 from shared.redis.client import connect
 from shared.redis.deployment import join
 from shared.runtime import until_ready
 
+READY_CHECK = "streams"
+"""What a look at the feeds confirms: that clients can be given the prices of now."""
 CHECK_SECONDS = 0.25
 LOAD_SECONDS = 5.0
 """How long a client that came before the first snapshots waits for them, before it is asked to come back."""
@@ -90,8 +93,17 @@ class Gateway:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self._hub.watch(now())
+            self._confirm()
             for connection in self._connections:
                 connection.check(now())
+
+    def _confirm(self) -> None:
+        if not self._hub.is_loaded:
+            fail(READY_CHECK, "not every partition is loaded yet")
+        elif self._hub.is_stale:
+            fail(READY_CHECK, f"a partition was not heard of for {STALE_SECONDS:g} s")
+        else:
+            confirm(READY_CHECK)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Server]:

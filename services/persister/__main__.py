@@ -6,6 +6,7 @@ from services.persister.service import persist
 from services.persister.settings import PersisterSettings
 from services.persister.store import POSTGRES_AWAY, Store, connect_store
 from shared.errors import ConfigurationError, NotReady, Problem
+from shared.observe import END_SECONDS, probing
 from shared.redis.client import connect
 from shared.redis.deployment import join
 from shared.redis.lease import Lease, hold
@@ -15,10 +16,13 @@ from shared.runtime import run_service, until_ready
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and store its streams."""
     url = settings.redis_url.get_secret_value()
+    database_url = settings.database_url.get_secret_value()
     async with (
         connect(url, service="persister") as redis,
         connect(url, service="persister", block_seconds=settings.read_block_seconds) as reader,
-        connect_store(settings.database_url.get_secret_value()) as store,
+        connect_store(database_url) as store,
+        connect_store(database_url, close_seconds=END_SECONDS) as probed,
+        probing({"postgresql": lambda: check_database(probed, settings.partitions)}),
     ):
         ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
         deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)

@@ -9,6 +9,7 @@ import asyncio
 import structlog
 from redis.asyncio import Redis
 
+from services.persister.measures import Measures
 from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
@@ -48,9 +49,16 @@ class _Follower:
         self._stream = stream
         self._block_ms = block_ms
         self._log = log.bind(partition=lease.partition, stream=stream)
+        self._measures = Measures(stream, lease.partition)
 
     async def run(self) -> None:
-        """Follow the stream, again and again, until the lease ends."""
+        """Follow the stream until the lease ends."""
+        try:
+            await self._follow_again_and_again()
+        finally:
+            self._measures.end()
+
+    async def _follow_again_and_again(self) -> None:
         backoff = Backoff()
         while not self._lease.ended.is_set():
             try:
@@ -81,13 +89,23 @@ class _Follower:
                 position = await self._store_batch(found, position, head)
                 if len(found.entries) < FEW:
                     await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
+            else:
+                self._measures.note_read(0)
 
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
         batch = encode(self._stream, self._partition, found.entries, position, now)
-        refused = await self._store.store(self._stream, self._partition, position, batch)
+        self._measures.note_read(found.seq - batch.position.seq)
+        refused = await self._store_lines(position, batch)
+        self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
         return await self._mirror(batch.position, head)
+
+    async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
+        with self._measures.transaction():
+            refused = await self._store.store(self._stream, self._partition, position, batch)
+        self._measures.note_events((*batch.events, *refused))
+        return refused
 
     async def _mirror(self, position: Position, head: Head) -> Position:
         """Move the stream's group to what PostgreSQL holds, so that trimming and operators see it."""
@@ -124,7 +142,7 @@ class _Follower:
         lost = {"position": position.entry_id, "seq": position.seq, "incarnation": position.incarnation, "going_on_after": after.entry_id}
         first_lost = after.seq + 1 if kind == "rewind" else None
         event = StreamEvent(self._stream, kind, position.incarnation, first_lost, position.seq, dict(lost))
-        await self._store.store(self._stream, self._partition, position, Lines(after, [], [event]))
+        await self._store_lines(position, Lines(after, [], [event]))
         self._log.error("redis lost entries that were stored", kind=kind, **lost)
         return after
 

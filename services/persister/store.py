@@ -70,8 +70,8 @@ def queries() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def connect_store(url: str) -> AsyncIterator["Store"]:
-    """Connect lazily; on the way out a dead server cannot hold the process up."""
+async def connect_store(url: str, *, close_seconds: float = CLOSE_SECONDS) -> AsyncIterator["Store"]:
+    """Connect lazily; on the way out a dead server cannot hold the process up for longer than `close_seconds`."""
     pool = asyncpg.create_pool(
         url, min_size=0, max_size=CONNECTIONS, timeout=10, command_timeout=COMMAND_SECONDS, server_settings=SERVER_SETTINGS
     )
@@ -80,7 +80,7 @@ async def connect_store(url: str) -> AsyncIterator["Store"]:
         yield Store(pool)
     finally:
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(close_seconds):
                 await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
@@ -94,7 +94,10 @@ class Store:
 
     async def partitions(self) -> int | None:
         """PARTITIONS as the database was set up with; None if it was not yet. Raise one of `POSTGRES_AWAY`."""
-        count: int | None = await self._pool.fetchval(queries()["partitions"])
+        try:
+            count: int | None = await self._pool.fetchval(queries()["partitions"])
+        except asyncpg.UndefinedTableError:
+            return None
         return count
 
     async def position(self, stream: str, partition: int) -> Position:
