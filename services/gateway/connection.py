@@ -14,6 +14,7 @@ from websockets.http11 import Request, Response
 from services.gateway import protocol
 from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, CloseCode, reason
 from services.gateway.hub import Hub
+from services.gateway.measures import SENT
 from services.gateway.outbox import Limits, Outbox, Verdict
 from services.gateway.protocol import Error, Opening, Ping, Subscribe, Unsubscribe
 
@@ -48,6 +49,11 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         self._outbox = Outbox(hub.encode_pending, self._more.set, limits, asyncio.get_running_loop().time())
 
+    @property
+    def waiting(self) -> int:
+        """How much waits for this client: messages, prices, alerts."""
+        return self._outbox.waiting
+
     async def run(self) -> None:
         """Send and receive until either side closes; never raises for what a client did."""
         try:
@@ -81,6 +87,7 @@ class Connection:
                 await self._more.wait()
                 continue
             await self._websocket.send(message, text=True)
+            SENT.add(len(message))
             if not self._outbox.has_ready:
                 self._answered.set()
 

@@ -12,7 +12,9 @@ import structlog
 from redis.asyncio import Redis
 
 from services.gateway.hub import Hub
+from services.gateway.measures import HOP, INCARNATIONS
 from services.gateway.protocol import Position
+from shared import metrics
 from shared.backoff import Backoff
 from shared.commits import Entries
 from shared.errors import InvalidEntry
@@ -110,6 +112,7 @@ class Feed:
         """A new incarnation began: go on, or forget the position and let the next step take a snapshot."""
         position = self._position(known)
         resolution = resolve(STREAM, position.incarnation, position.seq, current)
+        INCARNATIONS[resolution.name.lower()].inc()
         log.warning(
             "a new incarnation began", partition=self._partition, outcome=resolution.name.lower(),
             incarnation=current.incarnation, position=position.seq,
@@ -124,6 +127,7 @@ class Feed:
         events = list(self._good(entries, newest))
         self._last_id = entries[-1][0]
         if events:
+            HOP.take(self._last_id)
             self._hub.apply(self._partition, self._position(known), events, lambda event: label(STREAM, int(event.seq), known))
 
     def _position(self, known: Head) -> Position:
@@ -141,18 +145,22 @@ class Feed:
             else:
                 yield event
         if bad:
-            self.skipped += len(bad)
+            self._skip(len(bad))
             log.warning(
                 "skipped entries that are no events", partition=self._partition, count=len(bad), total=self.skipped,
                 entry_id=bad[0][0], reason=str(bad[0][1]),
             )  # fmt: skip
+
+    def _skip(self, entries: int) -> None:
+        self.skipped += entries
+        metrics.GATEWAY_ENTRIES_SKIPPED.inc(entries)
 
     def _events_of(self, latest: dict[str, str]) -> Iterator[Enriched]:
         for ticker, text in latest.items():
             try:
                 yield parse_latest(ticker, text)
             except InvalidEntry as error:
-                self.skipped += 1
+                self._skip(1)
                 log.warning("skipped a latest value", partition=self._partition, ticker=ticker[:40], reason=str(error))
 
 

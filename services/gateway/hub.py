@@ -11,6 +11,7 @@ from typing import NamedTuple
 from services.gateway import protocol
 from services.gateway.outbox import Outbox, Pending, Update
 from services.gateway.protocol import ALL, Parts, Position, Subscription
+from shared import metrics
 from shared.events import Enriched, Market
 
 STALE_SECONDS = 2.0
@@ -64,6 +65,11 @@ class Hub:
         return None not in self._positions
 
     @property
+    def subscriptions(self) -> int:
+        """How many different sets of tickers are held."""
+        return len(self._groups)
+
+    @property
     def cursor(self) -> str:
         """The cursor of a client that was sent everything flushed so far."""
         return self._cursor
@@ -100,10 +106,10 @@ class Hub:
         self._reached[partition] = position
         self._on_change()
 
-    def flush(self) -> None:
-        """Send what changed since the last flush to all who want it."""
+    def flush(self) -> int:
+        """Send what changed since the last flush to all who want it; return how many alerts that were."""
         if not self._reached:
-            return
+            return 0
         changed = {ticker: Stock(p, protocol.encode_stock(event)) for ticker, (p, event) in self._changed.items()}
         alerts, reached = self._alerts, self._reached
         self._changed, self._alerts, self._reached = {}, [], {}
@@ -114,6 +120,7 @@ class Hub:
         for wanted, update in self._updates(changed, alerts):
             for outbox in self._groups[wanted]:
                 outbox.offer(update)
+        return len(alerts)
 
     def _updates(self, changed: dict[str, Stock], alerts: list[Alert]) -> Iterator[tuple[Subscription, Update]]:
         """What each subscription that is touched gets, encoded once for all who hold it."""
@@ -137,6 +144,7 @@ class Hub:
     def encode_pending(self, wanted: Subscription, pending: Pending) -> Parts:
         """The message of its own for a client that was busy; everything flushed for it is in what it was sent and in this."""
         stocks = self._texts(wanted) if pending.lost else list(pending.stocks.values())
+        metrics.GATEWAY_SKIPS.inc(pending.skipped)
         parts: Parts = ()
         if stocks or pending.alerts or pending.lost:
             parts = protocol.encode_update(

@@ -87,6 +87,11 @@ class Outbox:
         """Whether encoded messages wait for the sender."""
         return bool(self._ready)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are queued, and entries that are to become one."""
+        return len(self._ready) + len(self._pending.stocks) + len(self._pending.alerts)
+
     def put(self, *parts: bytes) -> None:
         """Queue messages behind everything that was offered so far."""
         self._seal()

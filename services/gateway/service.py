@@ -15,8 +15,10 @@ from services.gateway.connection import PATH, Connection, route
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
+from services.gateway.measures import HOP, SENT, note_end
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
+from shared import metrics
 from shared.errors import ConfigurationError
 from shared.listening import address_problem
 from shared.observe import confirm, fail
@@ -55,6 +57,20 @@ class Gateway:
         self._loaded = asyncio.Event()
         self._connections: set[Connection] = set()
         self._hub = Hub(settings.partitions, lambda: time.time_ns() // 1_000_000, self._on_change)
+        self._show()
+
+    def _show(self) -> None:
+        """Have counted, whenever somebody looks, what can be counted at any moment."""
+
+        def waiting() -> list[int]:
+            # In the thread that answers: a copy, as clients come and go meanwhile.
+            return [connection.waiting for connection in tuple(self._connections)]
+
+        metrics.GATEWAY_CLIENTS.set_function(lambda: len(self._connections))
+        metrics.GATEWAY_SUBSCRIPTIONS.set_function(lambda: self._hub.subscriptions)
+        metrics.GATEWAY_REDIS_STALE.set_function(lambda: self._hub.is_stale)
+        metrics.GATEWAY_OUTBOX_LARGEST.set_function(lambda: max(waiting(), default=0))
+        metrics.GATEWAY_OUTBOX_WAITING.set_function(lambda: sum(waiting()))
 
     async def work(self, redis: Redis, stop: asyncio.Event) -> None:
         """Follow the streams until `stop` is set."""
@@ -77,7 +93,7 @@ class Gateway:
         if self._hub.is_loaded:
             self._loaded.set()
         if self._settings.gateway_flush_seconds == 0:
-            self._hub.flush()
+            self._flush()
         else:
             self._changed.set()
 
@@ -86,7 +102,12 @@ class Gateway:
             await self._changed.wait()
             await asyncio.sleep(self._settings.gateway_flush_seconds)
             self._changed.clear()
-            self._hub.flush()
+            self._flush()
+
+    def _flush(self) -> None:
+        with metrics.GATEWAY_FLUSH_SECONDS.time():
+            metrics.GATEWAY_ALERTS.inc(self._hub.flush())
+        HOP.finish()
 
     async def _watch(self) -> None:
         now = asyncio.get_running_loop().time
@@ -94,6 +115,7 @@ class Gateway:
             await asyncio.sleep(CHECK_SECONDS)
             self._hub.watch(now())
             self._confirm()
+            SENT.move()
             for connection in self._connections:
                 connection.check(now())
 
@@ -145,6 +167,7 @@ class Gateway:
                 await connection.close(TRY_LATER)
         finally:
             self._connections.discard(connection)
+            note_end(websocket.protocol)
 
     async def _is_loaded_in_time(self, websocket: ServerConnection) -> bool:
         if not self._loaded.is_set():

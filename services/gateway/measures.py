@@ -1,0 +1,37 @@
+"""What the gateway adds to the metrics. Messages are tallied as plain numbers: there is one per client and flush."""
+
+from websockets.protocol import Protocol
+
+from shared import metrics
+from shared.hops import Hop
+
+HOP = Hop("analyzer_to_gateway")
+INCARNATIONS = {outcome: metrics.GATEWAY_INCARNATIONS.labels(outcome) for outcome in ("continue", "rewind", "reset")}
+
+
+class Tally:
+    """Messages sent since they were last moved to the metrics."""
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count a message of so many bytes."""
+        self._messages += 1
+        self._bytes += size
+
+    def move(self) -> None:
+        """Move what was counted to the metrics."""
+        metrics.GATEWAY_MESSAGES.inc(self._messages)
+        metrics.GATEWAY_BYTES.inc(self._bytes)
+        self._messages = self._bytes = 0
+
+
+SENT = Tally()
+
+
+def note_end(protocol: Protocol) -> None:
+    """Count a connection that ended, if it was our side that closed it, whichever part of it did."""
+    if protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
+        metrics.GATEWAY_CLOSES.labels(str(protocol.close_sent.code)).inc()
