@@ -60,7 +60,7 @@ async def observing(service: str, settings: Settings, stop: asyncio.Event, check
         yield
         return
     observer = Observer(service, stop, checks)
-    token = _observer.set(observer)
+    _observer.set(observer)
     host, port = settings.metrics_host, settings.metrics_port
     url = settings.redis_url.get_secret_value()
     try:
@@ -69,7 +69,7 @@ async def observing(service: str, settings: Settings, stop: asyncio.Event, check
             async with connect(url, service=service) as redis, _beating(observer), probing(_asks_of(redis)):
                 yield
     finally:
-        _observer.reset(token)
+        _observer.set(None)
 
 
 class Observer:
