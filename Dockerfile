@@ -17,16 +17,18 @@ ARG PIP_TRUSTED_HOST
 ARG PIP_DEFAULT_TIMEOUT
 WORKDIR /app
 
-# No pip in the environment itself: the final image has no use for it.
+# No pip in the environment itself: the final image has no use for it. Bytecode is compiled here, since a service may write
+# nowhere, and is never checked against times of files: copying could change them.
 RUN --mount=type=bind,source=requirements/services,target=/requirements \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=cache,target=/root/.cache/pip \
     test -f "/requirements/$SERVICE.txt" || { echo "SERVICE=$SERVICE: there is no such image; one of:" /requirements/*.txt >&2; exit 2; } && \
     python -m venv --without-pip /venv && \
     python -m pip --python /venv/bin/python install --disable-pip-version-check --root-user-action=ignore \
-        --no-compile --no-deps --require-hashes -r "/requirements/$SERVICE.txt"
+        --no-compile --no-deps --require-hashes -r "/requirements/$SERVICE.txt" && \
+    python -m compileall -q --invalidation-mode unchecked-hash /venv/lib
 
-# pyproject.toml holds the version that `tickstream --version` shows.
+# pyproject.toml: services tell its version.
 COPY pyproject.toml ./
 COPY shared ./shared
 COPY services/__init__.py ./services/
@@ -34,11 +36,10 @@ COPY services/${SERVICE} ./services/${SERVICE}
 
 # /venv/bin/service: the argument SERVICE is known while building only. `exec` makes Python process 1, which gets the signals;
 # -P: a directory "services" where the container happens to start must not be taken for ours.
-# Bytecode is compiled now, since the service may write nowhere, and never checked against times that copying could change.
 RUN printf '#!/bin/sh\nexec /venv/bin/python -P -m services.%s "$@"\n' "$SERVICE" > /venv/bin/service && \
     chmod 755 /venv/bin/service && \
     echo /app > "$(/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tickstream.pth" && \
-    python -m compileall -q --invalidation-mode unchecked-hash /venv/lib /app
+    python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM python:${PYTHON}
 ARG SERVICE

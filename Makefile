@@ -1,5 +1,5 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
-# `python -m`: a checkout may lie below a directory with a space in its name, and may be moved.
+# `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
 .PHONY: help run test lint bench faults migrate status install install-dev lock clean
 
@@ -19,13 +19,14 @@ run: install ## start Redis, PostgreSQL and every service; Ctrl-C stops them all
 test: install-dev ## the whole test suite against real servers (ARGS="-k name" selects)
 	@exec $(PY) -m pytest $(ARGS)
 
-lint: install-dev ## static checks: style, types, imports, docker-compose.yml
+lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-compose.yml, deploy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command as check; check()'
-	$(PY) -m yamllint --strict docker-compose.yml
-	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(PY) -m yamllint --strict .yamllint docker-compose.yml deploy
+	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.secrets.yml
+	.venv/bin/hadolint Dockerfile
 
 bench: install-dev ## benchmarks of each step and of the whole pipeline
 	@exec $(PY) -m benchmarks $(ARGS)
