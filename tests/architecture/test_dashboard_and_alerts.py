@@ -8,14 +8,19 @@ from typing import Any, NamedTuple
 import promql_parser
 import pytest
 
+from services.persister.measures import KINDS
 from shared import metrics
-from tests.architecture.deployment import CHECKOUT, COMPOSE, read_yaml
+from shared.redis.log import Answer
+from tests.architecture.deployment import CHECKOUT, COMPOSE, SERVICES, read_yaml
 
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus itself adds."""
 OTHERS = {"up": SCRAPED, "process_resident_memory_bytes": SCRAPED, "ALERTS": {"alertname", "alertstate"}}
 """Metrics of Prometheus and of its client library."""
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
+
+CLOSED = {"job": set(SERVICES), "answer": set(Answer), "kind": set(KINDS), "alertstate": {"firing"}}
+"""Labels whose values the code lists."""
 
 BOARD = json.loads((CHECKOUT / "deploy" / "grafana" / "dashboards" / "tickstream.json").read_text(encoding="utf-8"))
 ALERTS = [rule for group in read_yaml("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]]
@@ -31,32 +36,51 @@ def known() -> dict[str, set[str]]:
 
 
 class Asked(NamedTuple):
-    """A series in an expression, and the labels that the expression expects it to have."""
+    """A series in an expression, the labels that the expression expects it to have, and values that it selects them by."""
 
     name: str
     labels: frozenset[str]
+    values: dict[str, set[str]]
 
 
-def asked(expression: str) -> Iterator[Asked]:
+def asked(expression: str) -> list[Asked]:
     """What an expression asks for. Raises ValueError if it is not PromQL."""
     grouped: set[str] = set()
-    selected: list[tuple[str, set[str]]] = []
+    selected: list[tuple[str, dict[str, set[str]]]] = []
 
     def visit(node: promql_parser.Expr) -> None:
         if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
             grouped.update(node.modifier.labels)
         elif isinstance(node, promql_parser.VectorSelector):
-            selected.append((str(node.name), {matcher.name for matcher in node.matchers.matchers}))
+            selected.append((str(node.name), {matcher.name: set(matcher.value.split("|")) for matcher in node.matchers.matchers}))
 
     promql_parser.walk(promql_parser.parse(expression.replace("$__rate_interval", "1m")), visit)
-    return (Asked(name, frozenset(labels | grouped)) for name, labels in selected)
+    return [Asked(name, frozenset(grouped.union(values)), values) for name, values in selected]
+
+
+def told(name: str, label: str) -> set[str]:
+    """The values that a label of a metric may have, as far as the code tells."""
+    if label in CLOSED:
+        return CLOSED[label]
+    (meaning,) = (declared.meaning for declared in metrics.DECLARED if declared.name == name)
+    return set(re.findall(r"`(\w+)`", meaning))
 
 
 def shown() -> Iterator[Any]:
-    """(title, expression, legend) of everything the dashboard draws."""
+    """(expression, legend) of everything the dashboard draws."""
+    for annotation in BOARD["annotations"]["list"]:
+        yield pytest.param(annotation["expr"], annotation["titleFormat"], id=annotation["name"])
     for panel in BOARD["panels"]:
         for target in panel["targets"]:
             yield pytest.param(target["expr"], target["legendFormat"], id=f"{panel['title']} {target['refId']}")
+
+
+def check(question: Asked) -> None:
+    """Fail if there is no such metric, label or value."""
+    assert question.name in known()
+    assert question.labels <= known()[question.name]
+    for label, values in question.values.items():
+        assert values <= told(question.name, label)
 
 
 def texts(rule: dict[str, Any]) -> str:
@@ -65,16 +89,15 @@ def texts(rule: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize(("expression", "legend"), list(shown()))
 def test_dashboard_asks_for_what_is_there(expression: str, legend: str) -> None:
-    for name, labels in asked(expression):
-        assert name in known()
-        assert labels | set(re.findall(r"\{\{(\w+)\}\}", legend)) <= known()[name]
+    for question in asked(expression):
+        check(question)
+        assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= known()[question.name]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_alert_asks_for_what_is_there(rule: dict[str, Any]) -> None:
-    for name, labels in asked(rule["expr"]):
-        assert name in known()
-        assert labels <= known()[name]
+    for question in asked(rule["expr"]):
+        check(question)
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
@@ -122,14 +145,21 @@ def test_prometheus_reads_the_alerts() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["sum(rate(tickstream_ticks_total[5m]))", "sum by (nothing) (tickstream_gateway_clients)", 'tickstream_ready{chekc="redis"}'],
+    [
+        "sum(rate(tickstream_ticks_total[5m]))",
+        "sum by (nothing) (tickstream_gateway_clients)",
+        'tickstream_ready{chekc="redis"}',
+        'tickstream_fetcher_provider_answers_total{outcome="unautorized"}',
+        'tickstream_analyzer_commits_total{answer="full"}',
+    ],
 )
-def test_wrong_name_or_label_would_be_found(expression: str) -> None:
-    (found,) = asked(expression)
-    assert found.name not in known() or not found.labels <= known()[found.name]
+def test_wrong_name_label_or_value_would_be_found(expression: str) -> None:
+    (question,) = asked(expression)
+    with pytest.raises(AssertionError):
+        check(question)
 
 
 @pytest.mark.parametrize("expression", ["sum(rate(tickstream_gateway_clients[5m])", "rate(tickstream_gateway_clients)", "rite(up[5m])"])
 def test_what_is_not_promql_would_be_found(expression: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        list(asked(expression))
+        asked(expression)
