@@ -22,7 +22,8 @@ WORKDIR /app
 RUN --mount=type=bind,source=requirements/services,target=/requirements \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=cache,target=/root/.cache/pip \
-    test -f "/requirements/$SERVICE.txt" || { echo "SERVICE=$SERVICE: there is no such image; one of:" /requirements/*.txt >&2; exit 2; } && \
+    test -f "/requirements/$SERVICE.txt" || \
+        { echo "SERVICE=$SERVICE: there is no such image; one of:" "$(basename -s .txt -a /requirements/*)" >&2; exit 2; } && \
     python -m venv --without-pip /venv && \
     python -m pip --python /venv/bin/python install --disable-pip-version-check --root-user-action=ignore \
         --no-compile --no-deps --require-hashes -r "/requirements/$SERVICE.txt" && \
