@@ -29,7 +29,6 @@ SERVICES = (EVERY, FETCHER, ANALYZER, PERSISTER, GATEWAY)
 CALL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Bounds for calls that mostly take milliseconds."""
 HOP_BOUNDS_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
-CYCLE_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter and histogram, that nobody asks for
@@ -108,19 +107,20 @@ FETCHER_REFUSED = _counter(
 FETCHER_SHED = _counter(
     FETCHER, "tickstream_fetcher_ticks_shed_total", "Ticks a live source dropped for newer ones because a stream was full."
 )
-FETCHER_DEADLETTERS = _counter(FETCHER, "tickstream_fetcher_rows_deadlettered_total", "Rows of a replay that were no ticks.")
+FETCHER_DEADLETTERS = _counter(
+    FETCHER, "tickstream_fetcher_rows_deadlettered_total", "Rows of a replay, or answers of a provider, that were no ticks."
+)
 FETCHER_ANSWERS = _counter(
     FETCHER,
     "tickstream_fetcher_provider_answers_total",
-    "Answers of the provider: `ok`, `unknown` ticker, `zero`, `malformed`, `limited`, `unauthorized`, `forbidden`, `server_error`, "
-    "`timeout`, `unreachable`.",
+    "Answers of the provider: `ok`, `unknown` symbol, `zero`, `older` than the one before, `malformed`, `limited`, `unauthorized`, "
+    "`forbidden`, `server_error`, `timeout`, `unreachable`, `unexpected` status.",
     "outcome",
 )
 FETCHER_CALL_SECONDS = _histogram(FETCHER, "tickstream_fetcher_provider_call_seconds", "How long a call of the provider took.")
-FETCHER_CYCLE_SECONDS = _histogram(
-    FETCHER, "tickstream_fetcher_cycle_seconds", "How long a polling cycle took, over all tickers.", bounds=CYCLE_SECONDS
+FETCHER_CYCLE_SECONDS = _gauge(
+    FETCHER, "tickstream_fetcher_cycle_seconds", "How often each ticker is polled: FETCH_INTERVAL_SECONDS, stretched if the quota needs it."
 )
-FETCHER_CYCLES = _counter(FETCHER, "tickstream_fetcher_cycles_total", "Polling cycles by how they ended.", "outcome")
 FETCHER_CALLS_WAITING = _gauge(FETCHER, "tickstream_fetcher_calls_waiting", "Calls of the provider that wait for the quota.")
 MARKET_STATUS = _gauge(
     FETCHER, "tickstream_fetcher_market_status", "1 for the status the exchange has: `open`, `pre`, `post` or `closed`.", "status"

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.fetcher.clock import Clock
 from services.fetcher.market_clock import MarketHours
+from services.fetcher.measures import note_market
 from shared.events import Market, iso
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
@@ -34,6 +35,7 @@ async def announcing(redis: Redis, lease: Lease, hours: MarketHours, clock: Cloc
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            note_market(None)
 
 
 async def _announce(redis: Redis, lease: Lease, hours: MarketHours, clock: Clock) -> None:
@@ -41,6 +43,7 @@ async def _announce(redis: Redis, lease: Lease, hours: MarketHours, clock: Clock
     said_at = float("-inf")
     while not lease.ended.is_set():
         market = hours.status_at(clock.now())
+        note_market(market)
         if market != said or clock.steady() - said_at >= REPEAT_SECONDS:
             try:
                 is_new = await announce(redis, market)

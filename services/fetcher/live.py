@@ -17,6 +17,7 @@ from services.fetcher.quota import Quota
 from services.fetcher.schedule import Schedule, cycle_seconds
 from services.fetcher.settings import FetcherSettings
 from services.fetcher.trading_calendar import TradingCalendar
+from shared import metrics
 from shared.redis.lease import Lease, Work
 
 LONGEST_CALL_SECONDS = 10.0
@@ -59,6 +60,7 @@ async def polling(redis: Redis, settings: FetcherSettings, hours: MarketHours, c
     stamina.instrumentation.set_on_retry_hooks([])
     tickers, interval = settings.live_tickers, settings.interval_seconds
     seconds = cycle_seconds(interval, len(tickers), PER_MINUTE)
+    metrics.FETCHER_CYCLE_SECONDS.set(seconds)
     if seconds > interval:
         log.warning(
             "cycle stretched, the quota does not allow more", cycle_seconds=seconds, FETCH_INTERVAL_SECONDS=interval,

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from services.fetcher.clock import Clock
+from services.fetcher.measures import Calls
 from services.fetcher.outcomes import Change, Outcomes
 from services.fetcher.producer import MOST_TICKS, LiveProducer
 from services.fetcher.providers.finnhub import Outcome, Quote, Refusal
@@ -22,7 +23,7 @@ from services.fetcher.quota import Quota
 from services.fetcher.schedule import Cycle, Schedule
 from services.fetcher.settings import FetcherSettings
 from services.fetcher.shedding import Waiting
-from shared import streams
+from shared import metrics, streams
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError, Problem
 from shared.partitions import partition_of
@@ -67,6 +68,8 @@ class Line:
         self._quota = quota
         self._clock = clock
         self._limited = Backoff(first_seconds=5, most_seconds=60)
+        self._calls = Calls()
+        self._newest_ms: dict[str, int] = {}
         self._works = False
         self._tickers = 0
 
@@ -97,24 +100,44 @@ class Line:
         raise AssertionError("retries end with an answer or an error")
 
     async def _try(self, ticker: str, cycle: Cycle, ended: asyncio.Event) -> Quote | Refusal:
-        while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
-            if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, ended):
-                return Refusal(Outcome.LIMITED, "no call is left in this cycle")
+        if not await self._has_place(cycle, ended):
+            return Refusal(Outcome.LIMITED, "no call is left in this cycle")
         if self._clock.now() >= cycle.end:
             return Refusal(Outcome.TIMEOUT, "the cycle was over before it answered")
         self._quota.begin()
+        began = self._clock.steady()
         try:
-            answer = await self._provider.quote(ticker)
+            answer = self._refuse_older(ticker, await self._provider.quote(ticker))
         finally:
             self._quota.end(self._clock.steady())
+        outcome = answer.outcome if isinstance(answer, Refusal) else Outcome.OK
+        self._calls.note_answer(outcome, self._clock.steady() - began)
         self._learn(answer)
-        if isinstance(answer, Refusal) and answer.outcome in RETRIED:
+        if isinstance(answer, Refusal) and outcome in RETRIED:
             raise _Again(answer)
+        return answer
+
+    async def _has_place(self, cycle: Cycle, ended: asyncio.Event) -> bool:
+        """Wait for a place in the quota; False if there is none before the cycle is over."""
+        with self._calls.waiting():
+            while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
+                if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, ended):
+                    return False
+        return True
+
+    def _refuse_older(self, ticker: str, answer: Quote | Refusal) -> Quote | Refusal:
+        """A later answer can be an older quote: some cache of the provider's has not heard of the newer one."""
+        if isinstance(answer, Refusal):
+            return answer
+        quoted_ms, newest_ms = int(answer.quote_ts), self._newest_ms.get(ticker, 0)
+        if quoted_ms < newest_ms:
+            return Refusal(Outcome.OLDER, "an older quote than the one before")
+        self._newest_ms[ticker] = quoted_ms
         return answer
 
     def _learn(self, answer: Quote | Refusal) -> None:
         match answer:
-            case Quote() | Refusal(outcome=Outcome.UNKNOWN | Outcome.ZERO):
+            case Quote() | Refusal(outcome=Outcome.UNKNOWN | Outcome.ZERO | Outcome.OLDER):
                 self._works = True
                 self._limited.reset()
             case Refusal(outcome=Outcome.LIMITED):
@@ -159,18 +182,12 @@ class Polling:
             raise first_cause(group) from group
 
     async def _ask_for_ever(self, ticker: str, served: float, desk: "_Desk") -> None:
-        newest_quote = 0
         while not desk.ended.is_set():
             now = self._clock.now()
             cycle = self._schedule.cycle_at(now)
             if cycle is not None and cycle.start > served:
                 served = cycle.start
-                answer = await self._line.ask(ticker, cycle, desk.ended)
-                if isinstance(answer, Quote) and int(answer.quote_ts) < newest_quote:
-                    answer = Refusal(Outcome.OLDER, "an older quote than the one before")
-                elif isinstance(answer, Quote):
-                    newest_quote = int(answer.quote_ts)
-                desk.take(ticker, cycle, answer)
+                desk.take(ticker, cycle, await self._line.ask(ticker, cycle, desk.ended))
             else:
                 await self._clock.wait(self._schedule.wait_seconds(now, LONGEST_SLEEP_SECONDS), desk.ended)
 
@@ -245,6 +262,7 @@ class _Desk:
         for change in self._outcomes.changes():
             _log_change(change)
         if self._shed:
+            metrics.FETCHER_SHED.inc(self._shed)
             log.warning("ticks shed, newer ones came before there was room", partition=self._lease.partition, ticks=self._shed)
             self._shed = 0
 

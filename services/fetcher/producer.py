@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import structlog
 from redis.asyncio import Redis
 
+from services.fetcher.measures import Appends
 from shared.backoff import Backoff
 from shared.errors import Fenced, TransientError
 from shared.redis.client import REDIS_AWAY
@@ -37,6 +38,7 @@ class Appender:
         self._cap = cap
         self._longest_wait_seconds = min(LONGEST_WAIT_SECONDS, lease_seconds / 3)
         self._log = log.bind(partition=lease.partition)
+        self._measures = Appends()
         self._is_obstacle_said = False
         self._obstacle_said_at = -SECONDS_BETWEEN_REPORTS
         self._refused = 0
@@ -55,12 +57,15 @@ class Appender:
             is_patient = waits_for_room and not self._lease.ended.is_set()
             if appended is not None and (appended.answer is not Answer.FULL or not is_patient):
                 self._say_obstacle("" if appended.answer is not Answer.FULL else FULL)
+                if appended.answer is Answer.OK:
+                    self._measures.note_stored(batch, appended.refused)
                 self._count_refused(appended.refused)
                 return appended
             await self._pause(backoff.next_seconds())
 
     async def _try(self, batch: Batch, polled: bool) -> Appended | None:
         """Send `batch` once; None if nobody knows what became of it or the functions are not ready."""
+        sent_at = time.perf_counter()
         try:
             appended = await append(
                 self._redis, self._lease.partition,
@@ -72,6 +77,7 @@ class Appender:
         except REDIS_AWAY as error:
             self._say_obstacle(str(error) or type(error).__name__)
         else:
+            self._measures.note_answer(appended.answer, time.perf_counter() - sent_at)
             self._lease.progress()
             if appended.answer is Answer.FULL:
                 self._say_obstacle(FULL)

@@ -60,6 +60,8 @@ class Batch:
     first: int
     count: int
     body: bytes
+    rejected: int = 0
+    """Rows among them that are no ticks."""
 
 
 class Appended(NamedTuple):
@@ -153,7 +155,7 @@ def freeze(first: int, ticks: Sequence[Sequence[str]], rejected: Sequence[Reject
     """
     flat_ticks = [value for tick in ticks for value in tick]
     flat_rejected = [value for row in rejected for value in row]
-    return Batch(first, len(ticks) + len(rejected), _pack((flat_ticks, flat_rejected)))
+    return Batch(first, len(ticks) + len(rejected), _pack((flat_ticks, flat_rejected)), len(rejected))
 
 
 async def append(redis: Redis, partition: int, *, token: str, producer: str, batch: Batch, cap: int, polled: bool = False) -> Appended:
