@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench faults migrate status install install-dev lock clean
+.PHONY: help run test lint bench docs faults migrate status install install-dev lock clean
 
 PY = .venv/bin/python
 TICKSTREAM = $(PY) -m services.admin
@@ -30,6 +30,9 @@ lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-co
 
 bench: install-dev ## benchmarks of each step and of the whole pipeline
 	@exec $(PY) -m benchmarks $(ARGS)
+
+docs: install-dev ## write the tables of docs/metrics.md again
+	$(PY) -m scripts.metrics_page
 
 faults: ## random fault run
 	@echo "make faults: not available in this version" >&2; exit 2

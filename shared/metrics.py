@@ -122,7 +122,7 @@ FETCHER_CYCLE_SECONDS = _gauge(
     FETCHER, "tickstream_fetcher_cycle_seconds", "How often each ticker is polled: FETCH_INTERVAL_SECONDS, stretched if the quota needs it."
 )
 FETCHER_CALLS_WAITING = _gauge(FETCHER, "tickstream_fetcher_calls_waiting", "Calls of the provider that wait for the quota.")
-MARKET_STATUS = _gauge(
+FETCHER_MARKET_STATUS = _gauge(
     FETCHER, "tickstream_fetcher_market_status", "1 for the status the exchange has: `open`, `pre`, `post` or `closed`.", "status"
 )
 

@@ -71,6 +71,6 @@ def note_market(market: Market | None) -> None:
     """Note what the exchange does; None: this process does not say it any more."""
     for status in STATUSES:
         if market is None:
-            metrics.MARKET_STATUS.remove(status)
+            metrics.FETCHER_MARKET_STATUS.remove(status)
         else:
-            metrics.MARKET_STATUS.labels(status).set(market.status == status)
+            metrics.FETCHER_MARKET_STATUS.labels(status).set(market.status == status)
