@@ -13,13 +13,14 @@ MOST_BODY_BYTES = 64 * 1024
 """A quote has about 100."""
 MOST_CONNECTIONS = 100
 """More than the quota lets begin within the time of a call: none ever waits for another."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @asynccontextmanager
 async def open_finnhub(base_url: str, key: SecretStr, *, call_seconds: float, now: Callable[[], float]) -> AsyncIterator["FinnhubRest"]:
     """A client for quotes; `now` gives epoch seconds."""
     limits, trust = httpx.Limits(max_connections=MOST_CONNECTIONS, keepalive_expiry=90), httpx.create_ssl_context()
+    local = httpx.AsyncHTTPTransport(limits=limits, verify=trust)
     # Redirects are not followed: the key would go along. Answers are asked for uncompressed: a few bytes may unpack to gigabytes.
     async with httpx.AsyncClient(
         base_url=base_url,
@@ -28,7 +29,7 @@ async def open_finnhub(base_url: str, key: SecretStr, *, call_seconds: float, no
         limits=limits,
         verify=trust,
         # A proxy for outgoing traffic has no business between us and a provider on this machine.
-        mounts={f"all://{host}": httpx.AsyncHTTPTransport(limits=limits, verify=trust) for host in LOOPBACK},
+        mounts={f"all://[{host}]" if ":" in host else f"all://{host}": local for host in LOOPBACK},
     ) as client:
         yield FinnhubRest(client, call_seconds, now)
 

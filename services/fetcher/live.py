@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import stamina.instrumentation
 import structlog
@@ -9,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.fetcher.announcing import announcing
 from services.fetcher.clock import Clock
-from services.fetcher.finnhub_rest import open_finnhub
+from services.fetcher.finnhub_rest import LOOPBACK, open_finnhub
 from services.fetcher.market_clock import AlwaysOpen, MarketHours
 from services.fetcher.polling import Line, Polling
 from services.fetcher.providers.finnhub import PER_MINUTE, PER_SECOND
@@ -66,6 +67,8 @@ async def polling(redis: Redis, settings: FetcherSettings, hours: MarketHours, c
             "cycle stretched, the quota does not allow more", cycle_seconds=seconds, FETCH_INTERVAL_SECONDS=interval,
             tickers=len(tickers), calls_per_minute=PER_MINUTE,
         )  # fmt: skip
+    if settings.finnhub_base_url.startswith("http://") and urlsplit(settings.finnhub_base_url).hostname not in LOOPBACK:
+        log.warning("the key goes over the network unencrypted", FINNHUB_BASE_URL=settings.finnhub_base_url)
     key = settings.finnhub_api_key
     assert key is not None, "settings refuse the source without a key"
     call_seconds = min(LONGEST_CALL_SECONDS, max(SHORTEST_CALL_SECONDS, seconds / 2))

@@ -7,7 +7,7 @@ cycle, and Redis skips a tick that is not newer than its ticker's last: two fetc
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import stamina
@@ -55,10 +55,6 @@ class Provider(Protocol):
 class _Again(Exception):
     """This call is worth another try."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
-
 
 class Line:
     """The way to the provider that all partitions of a process share: its quota, its pauses, and whether it takes our key."""
@@ -89,21 +85,22 @@ class Line:
 
         Raise `ConfigurationError` if the key is refused and never was taken.
         """
-        try:
+        refusal = Refusal(Outcome.LIMITED, "no call was left in this cycle")
+        with suppress(_Again):
             async for attempt in stamina.retry_context(
                 on=_Again, attempts=TRIES, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=1.0
             ):
                 with attempt:
-                    return await self._try(ticker, cycle, ended)
-        except _Again as again:
-            return again.refusal
-        raise AssertionError("retries end with an answer or an error")
+                    if not await self._has_place(cycle, ended):
+                        return refusal
+                    answer = await self._call(ticker)
+                    if isinstance(answer, Quote) or answer.outcome not in RETRIED:
+                        return answer
+                    refusal = answer
+                    raise _Again
+        return refusal
 
-    async def _try(self, ticker: str, cycle: Cycle, ended: asyncio.Event) -> Quote | Refusal:
-        if not await self._has_place(cycle, ended):
-            return Refusal(Outcome.LIMITED, "no call is left in this cycle")
-        if self._clock.now() >= cycle.end:
-            return Refusal(Outcome.TIMEOUT, "the cycle was over before it answered")
+    async def _call(self, ticker: str) -> Quote | Refusal:
         self._quota.begin()
         began = self._clock.steady()
         try:
@@ -113,17 +110,15 @@ class Line:
         outcome = answer.outcome if isinstance(answer, Refusal) else Outcome.OK
         self._calls.note_answer(outcome, self._clock.steady() - began)
         self._learn(answer)
-        if isinstance(answer, Refusal) and outcome in RETRIED:
-            raise _Again(answer)
         return answer
 
     async def _has_place(self, cycle: Cycle, ended: asyncio.Event) -> bool:
-        """Wait for a place in the quota; False if there is none before the cycle is over."""
+        """Wait for a place in the quota; False if the cycle is over before there is one."""
         with self._calls.waiting():
             while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
                 if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, ended):
                     return False
-        return True
+        return self._clock.now() < cycle.end
 
     def _refuse_older(self, ticker: str, answer: Quote | Refusal) -> Quote | Refusal:
         """A later answer can be an older quote: some cache of the provider's has not heard of the newer one."""
@@ -141,13 +136,20 @@ class Line:
                 self._works = True
                 self._limited.reset()
             case Refusal(outcome=Outcome.LIMITED):
-                seconds = answer.retry_after_seconds or self._limited.next_seconds()
-                self._quota.pause(self._clock.steady(), seconds)
+                self._pause(answer.retry_after_seconds)
             case Refusal(outcome=Outcome.UNAUTHORIZED) if not self._works:
                 allowed = "is refused by the provider; see that it is whole and belongs to FINNHUB_BASE_URL"
                 raise ConfigurationError((Problem("FINNHUB_API_KEY", "(hidden)", allowed),))
             case _:
                 pass
+
+    def _pause(self, seconds: float | None) -> None:
+        """Begin no call for as long as the provider says, else longer each time: a whole burst that was refused counts once."""
+        now = self._clock.steady()
+        if seconds is not None:
+            self._quota.pause(now, seconds)
+        elif not self._quota.is_paused(now):
+            self._quota.pause(now, self._limited.next_seconds())
 
 
 class Polling:

@@ -55,6 +55,10 @@ class Quota:
         self._in_flight -= 1
         self._ended.append(now)
 
+    def is_paused(self, now: float) -> bool:
+        """Whether calls are held back by a pause."""
+        return now < self._paused_until
+
     def pause(self, now: float, seconds: float) -> None:
         """Begin no call for so long: the provider said that it counts more than we do."""
         self._paused_until = max(self._paused_until, now + seconds)

@@ -11,10 +11,18 @@ BAD = {
     "gateway": {"GATEWAY_PORT": "99999", "GATEWAY_FLUSH_SECONDS": "-1", "LOG_LEVEL": "loud", "METRICS_PORT": "70000", "API_PORT": "8000"},
     "persister": {"DATABASE_URL": f"mysql://me:{SECRET}@db/x", "PARTITIONS": "65", "LEASE_SECONDS": "soon"},
     "analyzer": {"SMA_PERIOD": "1", "REPLAY_WINDOW_SECONDS": "-1", "STREAM_CAP": "0", "GATEWAY_AUTH": "jwt"},
-    "fetcher": {"SOURCE": "finnhub", "TICKERS": "AAPL,lower", "SIMULATED_RATE": "100001", "FINNHUB_API_KEY": SECRET},
+    "fetcher": {
+        "SOURCE": "finnhub-stream",
+        "TICKERS": "AAPL,lower",
+        "SIMULATED_RATE": "100001",
+        "FINNHUB_API_KEY": f"two words {SECRET}",
+        "FINNHUB_BASE_URL": "finnhub",
+        "MARKET_HOURS": "maybe",
+        "EXCHANGE": "New York",
+    },
 }
 HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY")
-NOT_AVAILABLE = ("API_PORT", "GATEWAY_AUTH", "SOURCE", "FINNHUB_API_KEY")
+NOT_AVAILABLE = ("API_PORT", "GATEWAY_AUTH", "SOURCE")
 
 
 def lines_by_variable(service: Service) -> dict[str, str]:

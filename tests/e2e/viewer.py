@@ -47,6 +47,8 @@ class Book:
         self.cursor = ""
         self.stale: list[bool] = []
         """What `status` messages said."""
+        self.market: Message = {}
+        """The newest `market_status`."""
         self.losses: list[str] = []
         """Reasons of losses upstream."""
         self._ids_of_connection: set[str] = set()
@@ -69,7 +71,10 @@ class Book:
                 assert TIME.fullmatch(message["since"])
             case "pong":
                 self.cursor = message["cursor"]
-            case "subscribed" | "market_status":
+            case "market_status":
+                assert not self._is_first, "the snapshot comes first"
+                self.market = message
+            case "subscribed":
                 pass
             case "error":
                 assert message["code"] in ("bad_json", "bad_action", "bad_ticker", "not_supported", "too_many_tickers", "unauthorized")

@@ -242,8 +242,17 @@ async def test_limit_without_headers_is_waited_out_too(ready_redis: Redis, poll:
         await fake.wait_for_calls(3)
         await clock.until_waiting(4)
         assert len(fake.calls) == 3
-        await clock.run_to(START + 54, parties=4)
+        await clock.run_to(START + 5.1, parties=4)
         await until_ticks(ready_redis, 3)
+
+
+async def test_limits_that_go_on_are_waited_out_longer_each_time(poll: Poll, fake: FakeFinnhub, clock: SteeredClock) -> None:
+    fake.answer("*", finnhub.limited(with_headers=False), always=True)
+    async with poll(tickers=("KO",), fetch_interval_seconds=1000):
+        await clock.until_waiting(2)
+        await clock.run_to(START + 300, parties=2)
+    first, second, third = (call.at - START for call in fake.calls)
+    assert 2.5 <= second - first <= 5.0 <= third - second <= 10.0
 
 
 async def test_second_fetcher_in_the_same_cycle_asks_for_nothing_that_is_there(

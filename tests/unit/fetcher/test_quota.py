@@ -41,7 +41,9 @@ def test_pause_holds_every_call_back_and_a_shorter_one_changes_nothing() -> None
     quota.pause(100.0, 20.0)
     quota.pause(101.0, 5.0)
     assert quota.wait_seconds(105.0) == 15.0
+    assert quota.is_paused(119.9)
     assert quota.wait_seconds(120.0) == 0
+    assert not quota.is_paused(120.0)
 
 
 def test_share_leaves_the_rest_to_other_processes_but_never_nothing() -> None:
