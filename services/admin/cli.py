@@ -76,19 +76,83 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print one JSON do
     raise typer.Exit(show_status(_read(StatusSettings), as_json=as_json))
 
 
+@app.command()
+def watch(
+    tickers: str = typer.Option("", "--tickers", metavar="AAPL,MSFT", help="Only these; all of them without it."),
+    url: str = typer.Option("", "--url", metavar="ws://HOST:PORT/ws/stocks/", help="Another gateway."),
+    once: bool = typer.Option(False, "--once", help="Show the prices of this moment and end; 1 if no gateway answers within 5 s."),
+    as_json: bool = typer.Option(False, "--json", help="Print the gateway's messages as they are, one a line."),
+) -> None:
+    """Show live prices from a gateway, until Ctrl-C.
+
+    On a terminal a table: price and where it moved, moving average (SMA), last alert, and the age of each price, marked
+    `late` when it is three times older than usual while the market is open. Below the title: the market, and what is away,
+    since when and why. Elsewhere lines: each alert as it comes, and a summary every 10 s.
+
+    Connects to the `up` that runs in the current directory, else to GATEWAY_HOST (127.0.0.1) and GATEWAY_PORT (8001), and
+    again whenever the gateway goes away. Ends with 1 if the gateway says never to come back.
+
+    \b
+    tickstream watch --tickers AAPL,BRK.B
+    tickstream watch --url wss://prices.example.com/ws/stocks/
+    tickstream watch --once | sort -k2
+    tickstream watch --json | jq -r '.alerts[]?.ticker'
+    """
+    from services.admin.running import adopt
+    from services.admin.settings import WatchSettings
+    from services.admin.watch import WrongInput, run_watch, url_of
+
+    adopt()
+    settings = _read(WatchSettings)
+    try:
+        wanted = url_of(settings, url, tickers)
+    except WrongInput as error:
+        _refuse(str(error))
+    raise typer.Exit(run_watch(wanted, once=once, as_json=as_json))
+
+
+@app.command()
+def tail(
+    stream: str = typer.Argument(metavar="ticks|enriched", help="Prices as accepted, or with average and alert."),
+    ticker: str = typer.Option("", "--ticker", metavar="AAPL", help="Only this one."),
+    start: str = typer.Option("", "--from", metavar="0|ID|TIME", help="Begin in the past, see above.", show_default=False),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object a line: the fields as they are, and id and partition."),
+) -> None:
+    """Show the entries of a stream over all partitions as they come, until Ctrl-C.
+
+    Reads REDIS_URL, or the Redis of the `up` that runs in the current directory; writes nothing, and no group is moved.
+
+    \b
+    --from 0                     everything that is retained
+    --from 1795346662034-0       the entry with this id and all after it, in every partition
+    --from 2026-11-22T14:30:00Z  what was added from this time on (UTC unless an offset is given)
+
+    Order: within a partition, hence per ticker, always that of the stream. What was there at the start comes sorted by id over
+    all partitions; what is added later comes as it arrives.
+
+    An entry that is no event is shown raw and marked (`invalid` in JSON). While Redis is away the command waits, says so on
+    standard error, and goes on where it was; if Redis lost entries, it says that too.
+
+    \b
+    tickstream tail enriched
+    tickstream tail ticks --ticker AAPL --from 0 | head
+    tickstream tail enriched --from 2026-11-22 --json | jq -c 'select(.alert == "bullish")'
+    """
+    from services.admin.running import adopt
+    from services.admin.settings import StatusSettings
+    from services.admin.tail import run_tail
+    from services.admin.tail_request import WrongInput, read_request
+
+    adopt()
+    settings = _read(StatusSettings)
+    try:
+        request = read_request(stream, ticker, start, as_json=as_json)
+    except WrongInput as error:
+        _refuse(str(error))
+    raise typer.Exit(run_tail(settings, request))
+
+
 LATER = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-@app.command(context_settings=LATER)
-def watch(context: typer.Context) -> None:
-    """Prices from a gateway (not available in this version)."""
-    _not_available(context)
-
-
-@app.command(context_settings=LATER)
-def tail(context: typer.Context) -> None:
-    """Entries of a stream (not available in this version)."""
-    _not_available(context)
 
 
 @app.command(context_settings=LATER)

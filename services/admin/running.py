@@ -45,7 +45,7 @@ def _take(lock: int, data_dir: Path) -> None:
 
 
 def publish(data_dir: Path, addresses: Mapping[str, str]) -> None:
-    """Let other commands find the servers by variable; the file is ours alone, as a URL may hold a password."""
+    """Let other commands find servers and gateway by variable; the file is ours alone, as a URL may hold a password."""
     file = data_dir / ADDRESSES
     with suppress(FileNotFoundError):
         file.unlink()
@@ -54,8 +54,8 @@ def publish(data_dir: Path, addresses: Mapping[str, str]) -> None:
 
 
 def adopt(data_dir: Path = DATA_DIR) -> None:
-    """Complete the environment by the servers of the `up` that runs in this directory; what is set stays."""
+    """Complete the environment by the servers and the gateway of the `up` that runs in this directory; what is set stays."""
     with suppress(OSError, ValueError):
-        for variable, url in json.loads((data_dir / ADDRESSES).read_text(encoding="utf-8")).items():
+        for variable, value in json.loads((data_dir / ADDRESSES).read_text(encoding="utf-8")).items():
             if not os.environ.get(variable) and not os.environ.get(f"{variable}_FILE"):
-                os.environ[variable] = url
+                os.environ[variable] = value

@@ -1,9 +1,7 @@
-"""Where `up` shows what it does: a live table on a terminal, plain lines elsewhere."""
+"""Where `up` and `watch` show what they see: a live table on a terminal, plain lines elsewhere."""
 
 import asyncio
-import os
 import re
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from rich.text import Text
 from services.admin.board import Board, summary
 from services.admin.foreground import is_in_background
 from services.admin.log_files import LogFiles
+from services.admin.output import is_on_terminal, leave
 from services.admin.table import Caption, frame
 from shared.runtime import wait_or_stop
 
@@ -58,10 +57,14 @@ class PlainScreen:
         self.log("up", text)
 
     def log(self, name: str, line: str) -> None:
+        self.print(f"{name:<{NAME_WIDTH}} | {line}")
+
+    def print(self, line: str) -> None:
+        """Write a line as it is."""
         try:
-            print(f"{name:<{NAME_WIDTH}} | {line}", flush=True)
+            print(line, flush=True)
         except OSError:
-            _leave(self.is_gone)
+            leave(self.is_gone)
 
     async def show(self, board: Board, caption: Callable[[], Caption], stop: asyncio.Event) -> None:
         seen, started = board.updates, time.monotonic()
@@ -70,34 +73,27 @@ class PlainScreen:
             seen, started = board.updates, time.monotonic()
 
 
-class LiveScreen:
-    """A table on a terminal; what the processes write goes to files, and only what is serious is shown above the table."""
+class LiveTable:
+    """A table on a terminal, and our own lines above it."""
 
-    def __init__(self, console: Console, logs: LogFiles) -> None:
-        self.is_gone = asyncio.Event()
+    def __init__(self, console: Console, is_gone: asyncio.Event) -> None:
+        self.is_gone = is_gone
         self._console = console
-        self._logs = logs
-        self._was_serious: dict[str, bool] = {}
         self._said: deque[Text] = deque(maxlen=SAID_LINES)
 
     def say(self, text: str) -> None:
+        """Show a line of our own."""
         self._said.append(Text(text))
         self._print(self._said[-1])
-
-    def log(self, name: str, line: str) -> None:
-        self._logs.write(name, line)
-        # A line without a level, of a traceback for instance, belongs to the line before.
-        self._was_serious[name] = is_serious = is_serious_line(line, before=self._was_serious.get(name, False))
-        if is_serious:
-            self._print(Text(f"{name}: {line}", style="yellow"))
 
     def _print(self, text: Text) -> None:
         try:
             self._console.print(text, soft_wrap=True)
         except OSError:
-            _leave(self.is_gone)
+            leave(self.is_gone)
 
     async def show(self, board: Board, caption: Callable[[], Caption], stop: asyncio.Event) -> None:
+        """Draw the prices again and again until `stop`."""
         try:
             while not stop.is_set():
                 await self._show_until_resized(board, caption, stop)
@@ -107,7 +103,7 @@ class LiveScreen:
                     for text in self._said:
                         self._print(text)
         except OSError:
-            _leave(self.is_gone)
+            leave(self.is_gone)
 
     async def _show_until_resized(self, board: Board, caption: Callable[[], Caption], stop: asyncio.Event) -> None:
         size = self._console.size
@@ -119,12 +115,21 @@ class LiveScreen:
                 await wait_or_stop(stop, FRAME_SECONDS)
 
 
-def _leave(is_gone: asyncio.Event) -> None:
-    """Nobody reads any more: stop, and write to nowhere until then, also when the interpreter empties its buffers."""
-    is_gone.set()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+class LiveScreen(LiveTable):
+    """What the processes write goes to files, and only what is serious is shown above the table."""
+
+    def __init__(self, console: Console, logs: LogFiles) -> None:
+        super().__init__(console, asyncio.Event())
+        self._logs = logs
+        self._was_serious: dict[str, bool] = {}
+
+    def log(self, name: str, line: str) -> None:
+        """Take a line that the process `name` wrote."""
+        self._logs.write(name, line)
+        # A line without a level, of a traceback for instance, belongs to the line before.
+        self._was_serious[name] = is_serious = is_serious_line(line, before=self._was_serious.get(name, False))
+        if is_serious:
+            self._print(Text(f"{name}: {line}", style="yellow"))
 
 
 def is_serious_line(line: str, *, before: bool) -> bool:
@@ -133,13 +138,13 @@ def is_serious_line(line: str, *, before: bool) -> bool:
     return (found["json"] or found["text"]) in _SERIOUS if found else before
 
 
-def is_terminal() -> bool:
+def can_draw() -> bool:
     """Whether a table can be drawn on standard output."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown") and not is_in_background()
+    return is_on_terminal() and not is_in_background()
 
 
 def open_screen(data_dir: Path) -> Screen:
     """The screen that fits standard output."""
-    if not is_terminal():
+    if not can_draw():
         return PlainScreen()
     return LiveScreen(Console(highlight=False), LogFiles(data_dir / "logs"))

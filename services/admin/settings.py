@@ -1,4 +1,4 @@
-"""The environment of `tickstream up` and `tickstream status`."""
+"""The environment of `tickstream up`, `status`, `tail` and `watch`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -15,7 +15,16 @@ def _read_scale(value: Any) -> Any:
 
 
 class StatusSettings(Settings):
-    """What `tickstream status` needs: a Redis."""
+    """What `tickstream status` and `tickstream tail` need: a Redis."""
+
+
+class WatchSettings(Settings):
+    """What `tickstream watch` needs: where a gateway listens."""
+
+    redis_url: RedisUrl = Field(default=SecretStr(""), validate_default=False)
+    """Not asked: prices come from the gateway."""
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8001, ge=1, le=65535)
 
 
 class UpSettings(Settings):

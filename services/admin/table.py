@@ -9,18 +9,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.admin.board import Alert, Board, Price, age_text, text_of
+from services.admin.board import Alert, Board, Market, Price, age_text, is_late, market_text, text_of, trouble
 from services.admin.processes import State
 
 ARROWS = {1: ("▲", "green"), -1: ("▼", "red"), 0: (" ", "")}
 MARKS = {State.RUNNING: "✓", State.WAITING: "✗"}
 COLOURS = {"bullish": "green", "bearish": "red"}
+TROUBLE, LATE = "yellow", "yellow"
+MARKET_COLOURS = {"open": "green"}
 
-TITLE_LINES = 2
 FRAME_LINES = 3
 """Header of the table with its rule, and the line below the table."""
 
-COLUMNS = (("ticker", 0), ("price", 0), ("age", 28), ("SMA", 42), ("last alert", 64))
+COLUMNS = (("ticker", 0), ("price", 0), ("age", 32), ("SMA", 44), ("last alert", 66))
 """Each column, and the width of a terminal from which on it is shown."""
 
 
@@ -29,14 +30,15 @@ class Caption:
     """What stands above and below the table."""
 
     title: str
-    services: str
+    lines: tuple[Text, ...]
+    """Between the title and the table."""
     footer: str
 
 
 def frame(board: Board, caption: Caption, width: int, height: int, now: datetime) -> RenderableType:
     """Lay out at most `height` lines of at most `width` columns."""
-    lines: list[RenderableType] = [_line(caption.title, "bold"), _line(caption.services, "")]
-    room = height - TITLE_LINES - FRAME_LINES - 1
+    lines: list[RenderableType] = [_line(caption.title, "bold"), *(_one_line(line) for line in caption.lines)]
+    room = height - len(lines) - FRAME_LINES - 1
     if room > 0:
         prices = shown(board, room)
         lines.append(_table(board, prices, width, now))
@@ -58,6 +60,15 @@ def services_line(states: Sequence[tuple[str, State]]) -> str:
     return " · ".join(f"{name} {_share(found)}" for name, found in grouped.items())
 
 
+def health(board: Board, now: datetime, *, well: str = "") -> Text:
+    """What is away and why, or `well` if nothing is; and whether the market is open. Empty if there is nothing to tell."""
+    wrong = trouble(board)
+    parts = [Text(wrong, TROUBLE) if wrong else Text(well)]
+    if board.market:
+        parts.append(Text(market_text(board.market, now), MARKET_COLOURS.get(board.market.status, "dim")))
+    return Text(" · ").join(part for part in parts if part)
+
+
 def _share(states: Sequence[State]) -> str:
     if len(states) > 1:
         return f"{states.count(State.RUNNING)}/{len(states)}"
@@ -65,7 +76,12 @@ def _share(states: Sequence[State]) -> str:
 
 
 def _line(text: str, style: str) -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return _one_line(Text(text, style=style))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _table(board: Board, prices: Sequence[Price], width: int, now: datetime) -> Table:
@@ -77,7 +93,7 @@ def _table(board: Board, prices: Sequence[Price], width: int, now: datetime) -> 
     decimals = max((_decimals(price.price) for price in prices), default=0)
     sma_decimals = max((_decimals(price.sma) for price in prices), default=0)
     for price in prices:
-        cells = _cells(price, board.alerts.get(price.ticker), now, decimals, sma_decimals)
+        cells = _cells(price, board.alerts.get(price.ticker), now, decimals, sma_decimals) | {"age": _age(price, board.market, now)}
         table.add_row(*(cells[name] for name in names))
     return table
 
@@ -92,8 +108,12 @@ def _cells(price: Price, alert: Alert | None, now: datetime, decimals: int, sma_
         "price": Text(f"{aligned(price.price, decimals)} {arrow}", colour),
         "SMA": Text(aligned(price.sma, sma_decimals)),
         "last alert": alerted,
-        "age": Text(age_text(price.at, now)),
     }
+
+
+def _age(price: Price, market: Market | None, now: datetime) -> Text:
+    age = age_text(price.at, now)
+    return Text(f"late {age}", LATE) if is_late(price, market, now) else Text(age)
 
 
 def _decimals(number: Decimal | None) -> int:

@@ -9,9 +9,13 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.text import Text
+
+from services.admin.addresses import gateway_url, reachable
 from services.admin.board import Board
 from services.admin.embedded import EmbeddedError
 from services.admin.endings import ending_report
@@ -23,7 +27,7 @@ from services.admin.running import DATA_DIR, AlreadyRunning, only_one, publish
 from services.admin.screen import Screen, open_screen
 from services.admin.servers import plan_postgresql, plan_redis, serving
 from services.admin.settings import UpSettings
-from services.admin.table import Caption, services_line
+from services.admin.table import Caption, health, services_line
 from shared.errors import ConfigurationError
 
 ONE_WISH_SECONDS = 0.5
@@ -123,7 +127,9 @@ class Pipeline:
     async def _run_services(self, stop: asyncio.Event) -> int:
         if (code := await self._migrate(stop)) or stop.is_set():
             return code
-        publish(self._data_dir, {server.variable: server.url for server in (self._redis, self._postgresql)})
+        servers = {server.variable: server.url for server in (self._redis, self._postgresql)}
+        gateway = {"GATEWAY_HOST": self._settings.gateway_host, "GATEWAY_PORT": str(self._ports.gateways[0])}
+        publish(self._data_dir, {**servers, **gateway})
         self._services = [self._service(program) for program in self._programs()]
         self._screen.say(_source_line(self._settings))
         self._screen.say(f"starting {', '.join(service.program.name for service in self._services)} …")
@@ -172,7 +178,7 @@ class Pipeline:
     async def _show(self, stop: asyncio.Event) -> None:
         """Say when the gateway answers and what can be reached where, then show the prices until `stop`."""
         ready = asyncio.Event()
-        urls = [_gateway_url(self._settings.gateway_host, port) for port in self._ports.gateways]
+        urls = [gateway_url(self._settings.gateway_host, port) for port in self._ports.gateways]
         following = asyncio.create_task(follow(urls, self._board, ready, stop), name="follow")
         try:
             await self._wait_until(ready, stop)
@@ -204,15 +210,14 @@ class Pipeline:
 
     def _caption(self, urls: Sequence[str]) -> Caption:
         board, now = self._board, asyncio.get_running_loop().time()
-        state = "gateway away" if not board.is_connected else "Redis away" if board.is_stale else ""
         facts = [
             self._settings.chosen_source[0],
             f"{len(board.prices)} tickers",
             f"{board.updates_per_second(now):.1f} updates/s",
-            state,
         ]
-        states = [(service.program.name, service.state) for service in self._services]
-        return Caption(" · ".join(filter(None, ["tickstream", *facts])), services_line(states), f"{urls[0]} · Ctrl-C stops")
+        services = Text(services_line([(service.program.name, service.state) for service in self._services]))
+        lines = tuple(line for line in (services, health(board, datetime.now(UTC))) if line)
+        return Caption(" · ".join(["tickstream", *facts]), lines, f"{urls[0]} · Ctrl-C stops")
 
 
 def _data_line(data_dir: Path) -> str:
@@ -230,23 +235,12 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", name, *arguments)
 
 
-def _gateway_url(host: str, port: int) -> str:
-    """The address at which a client on this machine reaches a gateway."""
-    return f"ws://{_reachable(host)}:{port}/ws/stocks/"
-
-
 def _metrics_urls(host: str, ports: Sequence[int]) -> str:
     """The first process's page, and the ports of the others, in the order in which the services are started."""
     others = ports[1:]
     is_row = ports[-1] - ports[0] == len(others)
     more = f" … {others[-1]}" if is_row and others else "".join(f", {port}" for port in others)
-    return f"http://{_reachable(host)}:{ports[0]}/metrics{more}"
-
-
-def _reachable(host: str) -> str:
-    """How a URL on this machine names the address on which something listens."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{reachable}]" if ":" in reachable else reachable
+    return f"http://{reachable(host)}:{ports[0]}/metrics{more}"
 
 
 def _source_line(settings: UpSettings) -> str:

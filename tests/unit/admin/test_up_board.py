@@ -22,7 +22,7 @@ def update(*stocks: str, alerts: str = "", **more: Any) -> str:
 
 
 def alert(ticker: str, direction: str, price: str) -> str:
-    return f'{{"id":"1-a.0.1","ticker":"{ticker}","direction":"{direction}","price":{price},"sma":1,"ts":"{AT}","seq":1}}'
+    return f'{{"id":"1-a.0.{ticker}","ticker":"{ticker}","direction":"{direction}","price":{price},"sma":1,"ts":"{AT}","seq":1}}'
 
 
 @pytest.mark.parametrize("text", ["255.78", "0.00000001", "999999999999.99999999", "7"])
@@ -66,7 +66,8 @@ def test_alerts_are_kept_per_ticker_and_the_last_one_at_all() -> None:
 
 def test_other_messages_are_no_prices() -> None:
     board = Board()
-    for message in ('{"type":"market_status","status":"open"}', '{"type":"pong","cursor":"x"}', '{"type":"status","stale":true,"since":1}'):
+    stale = f'{{"type":"status","stale":true,"since":"{AT}"}}'
+    for message in ('{"type":"market_status","status":"open"}', '{"type":"pong","cursor":"x"}', stale):
         board.on_message(message, 0)
     assert board.is_stale
     assert not board.prices
@@ -92,6 +93,6 @@ def test_summary_names_the_last_alert_and_what_is_away() -> None:
     board = Board(is_connected=True)
     board.on_message(update(stock("MSFT", "401.32"), alerts=alert("MSFT", "bullish", "401.32")), 0)
     assert summary(board, 152, 10) == "1 tickers, 152 updates in 10 s, last alert MSFT bullish 401.32"
-    board.is_connected = False
-    assert summary(board, 0, 10).endswith(", gateway away")
+    board.on_parting("connection refused")
+    assert summary(board, 0, 10).endswith(", gateway away: connection refused")
     assert board.prices["MSFT"].price == Decimal("401.32")

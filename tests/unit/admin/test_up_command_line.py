@@ -6,22 +6,60 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from services.admin.addresses import gateway_url
 from services.admin.cli import app
+from services.admin.settings import WatchSettings
+from services.admin.watch import url_of
 
 
-@pytest.mark.parametrize(
-    "arguments", [["watch"], ["tail", "ticks", "--ticker", "AAPL"], ["deadletters", "retry", "1-0"], ["tail", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["deadletters", "retry", "1-0"], ["deadletters", "--help"]])
 def test_later_commands_are_refused_with_any_arguments(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert result.stderr == f"tickstream {arguments[0]}: not available in this version\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tail", "prices"], "'prices' is no stream to show; choose ticks or enriched"),
+        (["tail", "ticks", "--ticker", "aapl"], "--ticker 'aapl': not a ticker, such as AAPL or BRK.B"),
+        (["tail", "ticks", "--from", "yesterday"], "--from 'yesterday': give 0, an entry id such as "),
+        (["watch", "--tickers", "AAPL,$"], "--tickers '$': not a ticker, such as AAPL or BRK.B"),
+        (["watch", "--url", "http://x"], "--url http://x: not a WebSocket URL, such as ws://127.0.0.1:8001/ws/stocks/"),
+        (["watch", "--url", "ftp://me:geheim@x"], "--url ftp://***@x: not a WebSocket URL"),
+    ],
+)
+def test_wrong_arguments_get_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, arguments, env={"REDIS_URL": "redis://127.0.0.1:1"})
+    assert result.exit_code == 2
+    assert result.stderr.startswith(words)
+    assert result.stderr.count("\n") == 1
+    assert not result.stdout
+
+
+def test_tail_of_an_absent_redis_is_a_clear_error() -> None:
+    result = CliRunner().invoke(app, ["tail", "ticks"], env={"REDIS_URL": "redis://me:geheim@127.0.0.1:1"})
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Redis at redis://***@127.0.0.1:1 does not answer: ")
+
+
+def test_watch_is_told_where_the_gateway_of_the_environment_is() -> None:
+    settings = WatchSettings(gateway_host="0.0.0.0", gateway_port=9)
+    assert url_of(settings, "", "") == "ws://127.0.0.1:9/ws/stocks/"
+    assert url_of(settings, "", "AAPL, BRK.B,") == "ws://127.0.0.1:9/ws/stocks/?tickers=AAPL,BRK.B"
+    assert url_of(settings, "wss://x/y?z=1", "KO") == "wss://x/y?z=1&tickers=KO"
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("example.com", "example.com")])
+def test_address_to_listen_on_becomes_one_to_connect_to(host: str, shown: str) -> None:
+    assert gateway_url(host, 8001) == f"ws://{shown}:8001/ws/stocks/"
+
+
 def test_help_lists_the_commands() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    assert all(command in result.stdout for command in ("up", "migrate", "status"))
+    assert all(command in result.stdout for command in ("up", "migrate", "status", "watch", "tail"))
 
 
 def test_version_is_shown() -> None:

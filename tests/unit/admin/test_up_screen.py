@@ -79,7 +79,7 @@ async def test_plain_screen_summarizes_now_and_then(monkeypatch: pytest.MonkeyPa
     page, screen, stop = Page(), PlainScreen(), asyncio.Event()
     monkeypatch.setattr("sys.stdout", page)
     monkeypatch.setattr("services.admin.screen.SUMMARY_SECONDS", 0.01)
-    showing = asyncio.create_task(screen.show(Board(is_connected=True), lambda: Caption("", "", ""), stop))
+    showing = asyncio.create_task(screen.show(Board(is_connected=True), lambda: Caption("", (), ""), stop))
     await page.reads("0 tickers, 0 updates in 0 s", times=2)
     stop.set()
     await showing
@@ -88,7 +88,7 @@ async def test_plain_screen_summarizes_now_and_then(monkeypatch: pytest.MonkeyPa
 async def test_live_screen_draws_the_table(tmp_path: Path) -> None:
     page, stop = Page(), asyncio.Event()
     screen = LiveScreen(Console(file=page, width=60, height=20, force_terminal=True), LogFiles(tmp_path))
-    showing = asyncio.create_task(screen.show(Board(), lambda: Caption("the title", "services", "footer"), stop))
+    showing = asyncio.create_task(screen.show(Board(), lambda: Caption("the title", (), "footer"), stop))
     await page.reads("the title")
     stop.set()
     await showing

@@ -1,19 +1,23 @@
 """The live table: it fits whatever the terminal's size."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from services.admin.board import Alert, Board, Price
+from services.admin.board import Alert, Board, Market, Price
 from services.admin.processes import State
-from services.admin.table import Caption, aligned, frame, services_line
+from services.admin.table import Caption, aligned, frame, health, services_line
 
 NOW = datetime(2026, 2, 14, 21, 38, tzinfo=UTC)
 CAPTION = Caption(
-    "tickstream · simulated · 40 tickers · 12.5 updates/s", "fetcher ✓ · analyzer 2/3", "ws://127.0.0.1:8001/ws/stocks/ · Ctrl-C stops"
+    "tickstream · simulated · 40 tickers · 12.5 updates/s",
+    (Text("fetcher ✓ · analyzer 2/3"), Text("XNYS closed (weekend), opens Mon 14:30 UTC, in 1 d")),
+    "ws://127.0.0.1:8001/ws/stocks/ · Ctrl-C stops",
 )
 
 
@@ -59,6 +63,29 @@ def test_narrow_terminal_keeps_ticker_and_price() -> None:
     (row,) = [line for line in drawn(board(1), 20, 24) if line.startswith("T00")]
     assert "401.32 ▲" in row
     assert "399.8" not in row
+
+
+def test_price_that_should_have_been_renewed_is_marked_with_a_word() -> None:
+    found = board(2)
+    found.prices["T01"] = replace(found.prices["T01"], at=NOW - timedelta(minutes=4))
+    fresh, late = (line for line in drawn(found, 80, 24) if line.startswith("T"))
+    assert "late" not in fresh
+    assert "late 4 min" in late
+
+
+def test_health_tells_what_is_away_and_the_market() -> None:
+    found = board(1)
+    assert health(found, NOW).plain == "connecting …"
+    found.is_connected = True
+    assert not health(found, NOW)
+    assert health(found, NOW, well="connected").plain == "connected"
+    found.market = Market("XNYS", "closed", "weekend", next_open=datetime(2026, 2, 16, 14, 30, tzinfo=UTC))
+    closed = "XNYS closed (weekend), opens Mon 14:30 UTC, in 1 d"
+    assert health(found, NOW).plain == closed
+    found.stale_since = NOW
+    assert (
+        health(found, NOW, well="connected").plain == "Redis away since 21:38:00 UTC · XNYS closed (weekend), opens Mon 14:30 UTC, in 1 d"
+    )
 
 
 def test_point_stands_below_point() -> None:

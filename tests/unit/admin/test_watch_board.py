@@ -1,0 +1,142 @@
+"""What a board knows beyond prices: the market, which prices are late, what is away and why, and where to resume."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.admin.board import (
+    Board,
+    Market,
+    NotAMessage,
+    Price,
+    alert_text,
+    is_late,
+    market_text,
+    printable,
+    trouble,
+)
+
+NOW = datetime(2026, 2, 14, 21, 38, 22, 104000, tzinfo=UTC)
+OPEN = Market("XNYS", "open", "", next_close=datetime(2026, 2, 14, 21, 0, tzinfo=UTC) + timedelta(hours=3))
+
+
+def iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds")
+
+
+def update(at: datetime = NOW, *, alerts: tuple[str, ...] = (), **more: Any) -> str:
+    stock = {"ticker": "AAPL", "price": 1, "sma": None, "alert": None, "ts": iso(at), "seq": 1}
+    found = [
+        {"id": name, "ticker": "AAPL", "direction": "bullish", "price": 401.32, "sma": 399.8, "ts": iso(at), "seq": 1} for name in alerts
+    ]
+    return json.dumps({"type": "stock_update", "timestamp": iso(at), "snapshot": False, "stocks": [stock], "alerts": found} | more)
+
+
+def price(age_seconds: float, gap_seconds: float = 1) -> Price:
+    return Price("AAPL", Decimal(1), None, NOW - timedelta(seconds=age_seconds), 1, gap_seconds)
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "gap_seconds", "late"),
+    [(9, 1, False), (11, 1, True), (60, 30, False), (91, 30, True), (179, 86_400, False), (181, 86_400, True)],
+    ids=["no pause at all", "silent", "slow but regular", "slow and silent", "after a night", "silent after a night"],
+)
+def test_price_is_late_when_it_is_three_times_older_than_usual(age_seconds: float, gap_seconds: float, late: bool) -> None:
+    assert is_late(price(age_seconds, gap_seconds), OPEN, NOW) is late
+    assert is_late(price(age_seconds, gap_seconds), None, NOW) is late
+
+
+@pytest.mark.parametrize("market", [Market("XNYS", "closed", "weekend"), Market("XNYS", "pre", ""), Market("", "open", "replay")])
+def test_nothing_is_late_while_nothing_is_due(market: Market) -> None:
+    assert not is_late(price(1e9), market, NOW)
+
+
+def test_usual_time_between_prices_is_learned_from_event_times() -> None:
+    board = Board()
+    for seconds in (0, 5, 5, 25):
+        board.on_message(update(NOW + timedelta(seconds=seconds)), 0)
+    assert board.prices["AAPL"].gap_seconds == 20
+
+
+def test_market_status_is_kept_and_told_in_words() -> None:
+    board = Board()
+    board.on_message(
+        '{"type":"market_status","exchange":"XNYS","status":"closed","reason":"holiday: Presidents\' Day",'
+        '"next_open":"2026-02-17T14:30:00.000+00:00","next_close":null,"ts":"2026-02-14T21:38:22.104+00:00"}',
+        0,
+    )
+    assert board.market is not None
+    assert market_text(board.market, NOW) == "XNYS closed (holiday: Presidents' Day), opens Tue 14:30 UTC, in 2 d"
+    assert market_text(OPEN, NOW) == "XNYS open, closes Sun 00:00 UTC, in 2 h"
+    assert market_text(Market("", "open", "simulated"), NOW) == "market open (simulated)"
+
+
+def test_trouble_names_its_true_reason() -> None:
+    board, troubles = Board(), []
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: None,
+        lambda: board.on_parting("connection refused"),
+        lambda: board.on_message(update(), 0),
+        lambda: board.on_message(f'{{"type":"status","stale":true,"since":"{iso(NOW)}"}}', 0),
+        lambda: board.on_message(f'{{"type":"status","stale":false,"since":"{iso(NOW)}"}}', 0),
+        lambda: board.on_message('{"type":"error","code":"too_many_tickers","message":"at most 10\\u001b[2J"}', 0),
+    )
+    for step in steps:
+        step()
+        troubles.append(trouble(board))
+    assert troubles == [
+        "connecting …",
+        "gateway away: connection refused",
+        "",
+        "Redis away since 21:38:22 UTC",
+        "",
+        "the gateway refuses: at most 10·[2J",
+    ]
+
+
+def test_new_connection_forgets_what_the_old_one_said_of_redis() -> None:
+    board = Board()
+    board.on_message(f'{{"type":"status","stale":true,"since":"{iso(NOW)}"}}', 0)
+    board.on_connect()
+    assert trouble(board) == ""
+
+
+def test_first_part_after_a_cut_snapshot_replaces_everything_again() -> None:
+    board = Board()
+    board.on_message(update(snapshot=True, more=True), 0)
+    board.on_connect()
+    board.on_message(json.dumps({"type": "stock_update", "snapshot": True, "stocks": [], "alerts": []}), 0)
+    assert not board.prices
+
+
+def test_alert_that_comes_again_after_a_resumption_is_counted_once() -> None:
+    board = Board()
+    board.on_message(update(alerts=("a",), cursor="c1"), 0)
+    board.on_message(update(alerts=("b",), more=True), 0)
+    assert board.cursor == "c1"
+    board.on_connect()
+    board.on_message(update(alerts=("b", "c"), cursor="c2", snapshot=True, recovered=True), 0)
+    assert (board.alerted, len(board.recent_alerts), board.cursor) == (3, 3, "c2")
+
+
+def test_alert_as_a_line() -> None:
+    board = Board()
+    board.on_message(update(alerts=("a",)), 0)
+    assert alert_text(board.recent_alerts[0]) == "2026-02-14 21:38:22.104 AAPL bullish 401.32, SMA 399.8"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no JSON", "7", "[]", '{"type":"stock_update"}', '{"type":"status","stale":true}', update().replace("AAPL", "\\u001b[2J")],
+)
+def test_text_that_no_gateway_sends_is_refused(text: str) -> None:
+    with pytest.raises(NotAMessage):
+        Board().on_message(text, 0)
+
+
+def test_strange_text_steers_no_terminal() -> None:
+    assert printable("a\x1b[31mb\n\x07é") == "a·[31mb··é"
