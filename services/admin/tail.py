@@ -61,10 +61,11 @@ class Printer:
 
 def run_tail(settings: StatusSettings, request: Request) -> int:
     """Show what was asked for until Ctrl-C; return 0, or 1 if Redis does not answer at the start."""
-    return run_until_interrupted(lambda stop: _tail(settings, request, stop))
+    return run_until_interrupted(lambda stop: tail(settings, request, stop))
 
 
-async def _tail(settings: StatusSettings, request: Request, stop: asyncio.Event) -> int:
+async def tail(settings: StatusSettings, request: Request, stop: asyncio.Event) -> int:
+    """As `run_tail`, until `stop` is set."""
     url = settings.redis_url.get_secret_value()
     printer = Printer(request, stop)
     async with connect(url, service="tail", block_seconds=BLOCK_SECONDS) as redis:
