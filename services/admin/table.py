@@ -18,8 +18,8 @@ COLOURS = {"bullish": "green", "bearish": "red"}
 TROUBLE, LATE = "yellow", "yellow"
 MARKET_COLOURS = {"open": "green"}
 
-FRAME_LINES = 3
-"""Header of the table with its rule, and the line below the table."""
+FRAME_LINES = 2
+"""The heads of the columns, and the line below the table."""
 
 COLUMNS = (("ticker", 0), ("price", 0), ("age", 32), ("SMA", 44), ("last alert", 66))
 """Each column, and the width of a terminal from which on it is shown."""
@@ -38,7 +38,7 @@ class Caption:
 def frame(board: Board, caption: Caption, width: int, height: int, now: datetime) -> RenderableType:
     """Lay out at most `height` lines of at most `width` columns."""
     lines: list[RenderableType] = [_line(caption.title, "bold"), *(_one_line(line) for line in caption.lines)]
-    room = height - len(lines) - FRAME_LINES - 1
+    room = height - len(lines) - FRAME_LINES
     if room > 0:
         prices = shown(board, room)
         lines.append(_table(board, prices, width, now))

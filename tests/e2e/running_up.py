@@ -151,9 +151,11 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(directory: Path, variables: Mapping[str, str], command: tuple[str, ...] = UP) -> Iterator[Terminal]:
+def on_terminal(
+    directory: Path, variables: Mapping[str, str], command: tuple[str, ...] = UP, rows: int = 24, columns: int = 80
+) -> Iterator[Terminal]:
     """Start a command on a terminal; whatever a failing test leaves behind is ended."""
-    terminal = Terminal(directory, variables, command)
+    terminal = Terminal(directory, variables, command, rows, columns)
     try:
         yield terminal
     finally:

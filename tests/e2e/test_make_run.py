@@ -121,6 +121,15 @@ def status(up: Up, *options: str) -> str:
     return subprocess.check_output(command, cwd=up.directory, env={**up.variables, "COLUMNS": "80"}, text=True, timeout=PATIENCE_SECONDS)
 
 
+def test_watch_finds_the_gateway_of_the_running_pipeline(up: Up) -> None:
+    variables = {name: value for name, value in up.variables.items() if name != "GATEWAY_PORT"}
+    shown = subprocess.check_output(
+        (sys.executable, "-m", "services.admin", "watch", "--once"), cwd=up.directory, env=variables, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert f"ws://127.0.0.1:{up.variables['GATEWAY_PORT']}/ws/stocks/" in shown
+    assert "AAPL" in shown
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Blanks in a path are common on desktops."""
