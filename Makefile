@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench docs faults migrate status install install-dev lock clean
+.PHONY: help run test lint bench docs screenshots faults migrate status install install-dev lock clean
 
 PY = .venv/bin/python
 TICKSTREAM = $(PY) -m services.admin
@@ -48,6 +48,9 @@ install: ## what `make run` needs, into .venv
 
 install-dev: ## what tests and checks need, too
 	@sh scripts/install.sh dev
+
+screenshots: install-dev ## draw docs/images/ again, from a real pipeline
+	@exec $(PY) -m scripts.screenshots
 
 lock: ## compile pyproject.toml into requirements/*.txt again (needs uv)
 	@sh scripts/lock.sh

@@ -60,9 +60,11 @@ def show_status(settings: StatusSettings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"partitions": [asdict(each) for each in partitions], "totals": asdict(total(partitions))}, indent=2))
         return 0
+    from rich.console import Console
+
     from services.admin.status_table import print_status
 
-    print_status(partitions, total(partitions))
+    print_status(partitions, total(partitions), Console(highlight=False))
     return 0
 
 

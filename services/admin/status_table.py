@@ -10,9 +10,8 @@ from services.admin.status import LEASED, Partition, Totals
 NUMBERS = ("p", "ticks", "analyzer lag", "persister lag", "enriched", "persister lag", "dead", "last tick")
 
 
-def print_status(partitions: Sequence[Partition], totals: Totals) -> None:
-    """Print both tables on standard output."""
-    console = Console(highlight=False)
+def print_status(partitions: Sequence[Partition], totals: Totals, console: Console) -> None:
+    """Print both tables."""
     console.print(numbers(partitions, totals))
     console.print(holders(partitions))
     console.print(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from websockets.asyncio.server import ServerConnection, serve
 
 from services.admin.embedded import EmbeddedRedis, find_free_port
 from shared.redis.client import connect
@@ -146,49 +145,6 @@ async def test_wrong_path_ends_it_with_the_answer_of_the_gateway(gateways: Pipel
     result = await asyncio.to_thread(run, tmp_path, gateways.port, "--url", url)
     assert result.returncode == 1
     assert result.stderr == (f"ws://***@127.0.0.1:{gateways.port}/prices refuses: HTTP 404, not found; the stream is at /ws/stocks/\n")
-
-
-@pytest.mark.parametrize(("code", "reason"), [(1009, "message too big"), (4401, "unauthorized"), (4403, "forbidden")])
-async def test_code_that_says_never_to_come_back_ends_it_with_the_reason(tmp_path: Path, code: int, reason: str) -> None:
-    async def refuse(client: ServerConnection) -> None:
-        await client.close(code, reason)
-
-    port = find_free_port()
-    async with serve(refuse, "127.0.0.1", port):
-        result = await asyncio.to_thread(run, tmp_path, port)
-    assert result.returncode == 1
-    assert result.stderr == f"ws://127.0.0.1:{port}/ws/stocks/ refuses: {reason}, code {code}\n"
-
-
-async def test_what_is_no_gateway_ends_it(tmp_path: Path) -> None:
-    async def chat(client: ServerConnection) -> None:
-        await client.send("hello")
-        await client.wait_closed()
-
-    port = find_free_port()
-    async with serve(chat, "127.0.0.1", port):
-        result = await asyncio.to_thread(run, tmp_path, port)
-    assert (result.returncode, result.stderr.splitlines()) == (
-        1, [f"ws://127.0.0.1:{port}/ws/stocks/ refuses: what answers there is no gateway of tickstream"]
-    )  # fmt: skip
-
-
-async def test_cut_connection_is_resumed_with_its_cursor(tmp_path: Path) -> None:
-    asked: list[str] = []
-    update = '{"type":"stock_update","snapshot":true,"stocks":[],"alerts":[],"cursor":"a-cursor"}'
-
-    async def cut(client: ServerConnection) -> None:
-        assert client.request is not None
-        asked.append(client.request.path)
-        await client.send(update)
-        await client.recv()
-        await client.close(*((1012, "restart; reconnect in 0.1 s") if len(asked) == 1 else (4403, "forbidden")))
-
-    port = find_free_port()
-    async with serve(cut, "127.0.0.1", port):
-        result = await asyncio.to_thread(run, tmp_path, port, "--tickers", "KO")
-    assert "gateway away: restart, code 1012" in result.stdout
-    assert asked == ["/ws/stocks/?tickers=KO", "/ws/stocks/?tickers=KO&since=a-cursor"]
 
 
 def read_one_line_and_close(directory: Path, port: int) -> tuple[str, int, str]:
