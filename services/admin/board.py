@@ -18,9 +18,9 @@ RECENT_ALERTS = 1000
 """As many as one message may bring."""
 
 POLLED_SECONDS = 60.0
-"""The longest usual time between two prices of a ticker: the default cycle of a polled source."""
+"""What is usual between two prices of a ticker before any were seen: the default cycle of a polled source."""
 LATE_AFTER = 3.0
-"""A price is late when it is this many times older than the time between the two before it."""
+"""A price is late when it is this many times older than usual."""
 NEVER_LATE_SECONDS = 10.0
 """A pause this short tells nothing, whatever the rate was."""
 
@@ -39,8 +39,8 @@ class Price:
     at: datetime
     direction: int
     """1 up, -1 down, 0 not known: against the last different price."""
-    gap_seconds: float = POLLED_SECONDS
-    """Event time between this price and the one before it."""
+    gaps_seconds: tuple[float, ...] = ()
+    """Event time between this price and the one before it, and between those before, as far as they were seen."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,7 @@ class Board:
         direction = before.direction if before else 0
         if before and price != before.price:
             direction = 1 if price > before.price else -1
-        gap_seconds = (at - before.at).total_seconds() if before and at > before.at else before.gap_seconds if before else POLLED_SECONDS
-        self.prices[ticker] = Price(ticker, price, stock["sma"], at, direction, gap_seconds)
+        self.prices[ticker] = Price(ticker, price, stock["sma"], at, direction, _gaps(before, at))
         # A snapshot has no alerts of its own, but each entry says what it was.
         if stock["alert"] and ticker not in self.alerts:
             self.alerts[ticker] = Alert(ticker, stock["alert"], price, at, stock["sma"])
@@ -184,6 +183,13 @@ class Board:
         self.alerts[alert.ticker] = self.last_alert = alert
         self.recent_alerts.append(alert)
         self.alerted += 1
+
+
+def _gaps(before: Price | None, at: datetime) -> tuple[float, ...]:
+    """The last two: one may be a night or an outage, which is not usual."""
+    if before is None:
+        return ()
+    return ((at - before.at).total_seconds(), *before.gaps_seconds)[:2] if at > before.at else before.gaps_seconds
 
 
 def _checked_ticker(ticker: str) -> str:
@@ -208,7 +214,7 @@ def is_late(price: Price, market: Market | None, now: datetime) -> bool:
     """Whether a price is older than it should be: not while the exchange is closed, and never for the event times of a replay."""
     if market and (market.status != "open" or market.reason == "replay"):
         return False
-    usual_seconds = min(price.gap_seconds, POLLED_SECONDS)
+    usual_seconds = min(price.gaps_seconds, default=POLLED_SECONDS)
     return (now - price.at).total_seconds() > max(LATE_AFTER * usual_seconds, NEVER_LATE_SECONDS)
 
 

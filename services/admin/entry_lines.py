@@ -8,12 +8,17 @@ from shared.events import Enriched, Tick, iso, read_enriched, read_tick
 
 READERS: dict[str, Callable[[Sequence[str]], Tick | Enriched]] = {"ticks": read_tick, "enriched": read_enriched}
 MARKS = {"bullish": ("▲ bullish", "\x1b[32m"), "bearish": ("▼ bearish", "\x1b[31m")}
-MARKED, PLAIN = "\x1b[33m", "\x1b[0m"
+MARKED, DIM, PLAIN = "\x1b[33m", "\x1b[2m", "\x1b[0m"
 
 HEADS = {
-    "ticks": f"{'time (UTC)':<23} {'p':>2} {'seq':>7}  {'ticker':<6} {'price':>10} {'volume':>8}  source",
-    "enriched": f"{'time (UTC)':<23} {'p':>2} {'seq':>7}  {'ticker':<6} {'price':>10} {'SMA':>12}  alert",
+    "ticks": f"{'time (UTC)':<23} {'p':>2} {'seq':>7}  {'ticker':<6} {'price':>8}   {'volume':>8}  source",
+    "enriched": f"{'time (UTC)':<23} {'p':>2} {'seq':>7}  {'ticker':<6} {'price':>8}   {'SMA':>9}     alert",
 }
+
+
+def head_line(stream: str, *, is_coloured: bool) -> str:
+    """The heads of the columns of `text_line`."""
+    return f"{DIM}{HEADS[stream]}{PLAIN}" if is_coloured else HEADS[stream]
 
 
 def text_line(stream: str, partition: int, entry_id: str, entry: Sequence[str], *, is_coloured: bool) -> str:

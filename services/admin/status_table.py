@@ -13,7 +13,9 @@ NUMBERS = ("p", "ticks", "analyzer lag", "persister lag", "enriched", "persister
 def print_status(partitions: Sequence[Partition], totals: Totals, console: Console) -> None:
     """Print both tables."""
     console.print(numbers(partitions, totals))
+    console.print()
     console.print(holders(partitions))
+    console.print()
     console.print(
         f"analyzer lag {totals.analyzer_lag}, persister lag {totals.persister_lag} (both streams), dead letters {totals.deadletters}"
     )

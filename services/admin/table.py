@@ -90,30 +90,38 @@ def _table(board: Board, prices: Sequence[Price], width: int, now: datetime) -> 
     for name in names:
         is_number = name in ("price", "SMA", "age")
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
-    decimals = max((_decimals(price.price) for price in prices), default=0)
-    sma_decimals = max((_decimals(price.sma) for price in prices), default=0)
-    for price in prices:
-        cells = _cells(price, board.alerts.get(price.ticker), now, decimals, sma_decimals) | {"age": _age(price, board.market, now)}
+    alerts = [board.alerts[price.ticker] for price in prices if price.ticker in board.alerts]
+    price_texts = _in_column([price.price for price in prices])
+    averages = _in_column([price.sma for price in prices])
+    alert_prices = dict(zip((alert.ticker for alert in alerts), _in_column([alert.price for alert in alerts]), strict=True))
+    for price, price_text, average in zip(prices, price_texts, averages, strict=True):
+        arrow, colour = ARROWS[price.direction]
+        cells = {
+            "ticker": Text(price.ticker),
+            "price": Text(f"{price_text} {arrow}", colour),
+            "age": _age(price, board.market, now),
+            "SMA": Text(average),
+            "last alert": _alert(board.alerts.get(price.ticker), alert_prices.get(price.ticker, ""), now),
+        }
         table.add_row(*(cells[name] for name in names))
     return table
 
 
-def _cells(price: Price, alert: Alert | None, now: datetime, decimals: int, sma_decimals: int) -> dict[str, Text]:
-    arrow, colour = ARROWS[price.direction]
-    alerted = (
-        Text(f"{alert.direction} {text_of(alert.price)}, {age_text(alert.at, now)} ago", COLOURS[alert.direction]) if alert else Text("")
-    )
-    return {
-        "ticker": Text(price.ticker),
-        "price": Text(f"{aligned(price.price, decimals)} {arrow}", colour),
-        "SMA": Text(aligned(price.sma, sma_decimals)),
-        "last alert": alerted,
-    }
+def _alert(alert: Alert | None, price_text: str, now: datetime) -> Text:
+    return Text(f"{alert.direction} {price_text}  {age_text(alert.at, now)} ago", COLOURS.get(alert.direction, "")) if alert else Text("")
 
 
 def _age(price: Price, market: Market | None, now: datetime) -> Text:
     age = age_text(price.at, now)
     return Text(f"late {age}", LATE) if is_late(price, market, now) else Text(age)
+
+
+def _in_column(numbers: Sequence[Decimal | None]) -> Sequence[str]:
+    """The characters of each, so that point stands below point."""
+    decimals = max(map(_decimals, numbers), default=0)
+    texts = [aligned(number, decimals) for number in numbers]
+    width = max(map(len, texts), default=0)
+    return [text.rjust(width) for text in texts]
 
 
 def _decimals(number: Decimal | None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.admin.entry_lines import HEADS, json_line, text_line, ticker_of
+from services.admin.entry_lines import head_line, json_line, text_line, ticker_of
 from services.admin.following import BLOCK_SECONDS, Following, Outage, in_order
 from services.admin.interrupts import run_until_interrupted
 from services.admin.output import is_coloured, is_on_terminal, leave
@@ -31,7 +31,7 @@ class Printer:
         self._is_coloured = is_coloured()
         self._lines: list[str] = []
         if is_on_terminal() and not request.as_json:
-            self._lines.append(HEADS[request.stream])
+            self._lines.append(head_line(request.stream, is_coloured=self._is_coloured))
 
     def show(self, partition: int, entry_id: str, entry: list[str]) -> None:
         """Take an entry; it is seen at the latest after the next `flush`."""

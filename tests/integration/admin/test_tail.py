@@ -24,6 +24,7 @@ from services.admin.tail_request import read_request
 from shared import streams
 from shared.events import iso
 from shared.redis.client import connect
+from tests.e2e.running_up import environment, on_terminal
 from tests.integration.gateway.market import Market
 
 ROOT = Path(__file__).parents[3]
@@ -297,6 +298,18 @@ async def test_interrupt_ends_it_with_0(market: Market, redis_url: str) -> None:
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE_SECONDS)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+async def test_on_a_terminal_columns_have_heads_and_alerts_are_coloured(market: Market, redis_url: str, tmp_path: Path) -> None:
+    await market.trade("AAPL", "10", "9", "401.32")
+    variables = environment(tmp_path, 1, REDIS_URL=redis_url, TERM="xterm", NO_COLOR="")
+    command = (sys.executable, "-m", "services.admin", "tail", "enriched", "--from", "0")
+    with on_terminal(tmp_path, variables, command) as terminal:
+        shown = await asyncio.to_thread(terminal.shows, "\x1b[32m▲ bullish\x1b[0m")
+        terminal.press("\x03")
+        await asyncio.to_thread(terminal.shows)
+        assert terminal.process.wait(PATIENCE_SECONDS) == 0
+    assert "time (UTC)" in shown.splitlines()[0]
 
 
 @pytest.mark.parametrize("entries", [1, 3000], ids=["while it waits", "while it writes"])

@@ -36,18 +36,27 @@ def update(at: datetime = NOW, *, alerts: tuple[str, ...] = (), **more: Any) -> 
     return json.dumps({"type": "stock_update", "timestamp": iso(at), "snapshot": False, "stocks": [stock], "alerts": found} | more)
 
 
-def price(age_seconds: float, gap_seconds: float = 1) -> Price:
-    return Price("AAPL", Decimal(1), None, NOW - timedelta(seconds=age_seconds), 1, gap_seconds)
+def price(age_seconds: float, *gaps_seconds: float) -> Price:
+    return Price("AAPL", Decimal(1), None, NOW - timedelta(seconds=age_seconds), 1, gaps_seconds)
 
 
 @pytest.mark.parametrize(
-    ("age_seconds", "gap_seconds", "late"),
-    [(9, 1, False), (11, 1, True), (60, 30, False), (91, 30, True), (179, 86_400, False), (181, 86_400, True)],
-    ids=["no pause at all", "silent", "slow but regular", "slow and silent", "after a night", "silent after a night"],
+    ("age_seconds", "gaps_seconds", "late"),
+    [
+        (9, (1, 1), False),
+        (11, (1, 1), True),
+        (1799, (600, 600), False),
+        (1801, (600, 600), True),
+        (179, (), False),
+        (181, (), True),
+        (179, (60_000, 60), False),
+        (181, (60_000, 60), True),
+        (181, (60, 60_000), True),
+    ],
 )
-def test_price_is_late_when_it_is_three_times_older_than_usual(age_seconds: float, gap_seconds: float, late: bool) -> None:
-    assert is_late(price(age_seconds, gap_seconds), OPEN, NOW) is late
-    assert is_late(price(age_seconds, gap_seconds), None, NOW) is late
+def test_price_is_late_when_it_is_three_times_older_than_usual(age_seconds: float, gaps_seconds: tuple[float, ...], late: bool) -> None:
+    assert is_late(price(age_seconds, *gaps_seconds), OPEN, NOW) is late
+    assert is_late(price(age_seconds, *gaps_seconds), None, NOW) is late
 
 
 @pytest.mark.parametrize("market", [Market("XNYS", "closed", "weekend"), Market("XNYS", "pre", ""), Market("", "open", "replay")])
@@ -59,7 +68,7 @@ def test_usual_time_between_prices_is_learned_from_event_times() -> None:
     board = Board()
     for seconds in (0, 5, 5, 25):
         board.on_message(update(NOW + timedelta(seconds=seconds)), 0)
-    assert board.prices["AAPL"].gap_seconds == 20
+    assert board.prices["AAPL"].gaps_seconds == (20, 5)
 
 
 def test_market_status_is_kept_and_told_in_words() -> None:
