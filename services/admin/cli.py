@@ -98,9 +98,10 @@ def watch(
     tickstream watch --once | sort -k2
     tickstream watch --json | jq -r '.alerts[]?.ticker'
     """
+    from services.admin.arguments import WrongInput
     from services.admin.running import adopt
     from services.admin.settings import WatchSettings
-    from services.admin.watch import WrongInput, run_watch, url_of
+    from services.admin.watch import run_watch, url_of
 
     adopt()
     settings = _read(WatchSettings)
@@ -138,10 +139,11 @@ def tail(
     tickstream tail ticks --ticker AAPL --from 0 | head
     tickstream tail enriched --from 2026-11-22 --json | jq -c 'select(.alert == "bullish")'
     """
+    from services.admin.arguments import WrongInput
     from services.admin.running import adopt
     from services.admin.settings import StatusSettings
     from services.admin.tail import run_tail
-    from services.admin.tail_request import WrongInput, read_request
+    from services.admin.tail_request import read_request
 
     adopt()
     settings = _read(StatusSettings)

@@ -17,6 +17,8 @@ from shared.backoff import Backoff
 from shared.runtime import wait_or_stop
 
 OPEN_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+"""Somebody waits for the end of the command, also when the gateway does not answer."""
 PING = '{"action":"ping"}'
 
 Hear = Callable[[str | None], None]
@@ -46,7 +48,9 @@ async def _follow_one(url: str, board: Board, ready: asyncio.Event, backoff: Bac
     """Follow one gateway as long as it is there; return why it went away."""
     try:
         # A proxy for outgoing traffic has no business between us and our own gateway.
-        async with connect(_resuming(url, board.cursor), proxy=None, compression=None, open_timeout=OPEN_SECONDS) as gateway:
+        async with connect(
+            _resuming(url, board.cursor), proxy=None, compression=None, open_timeout=OPEN_SECONDS, close_timeout=CLOSE_SECONDS
+        ) as gateway:
             board.on_connect()
             # Answered after the first message and all that goes with it: then a snapshot is complete.
             await gateway.send(PING)

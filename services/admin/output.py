@@ -37,7 +37,9 @@ def noticing_a_closed_pipe(is_gone: asyncio.Event) -> Iterator[None]:
         loop.remove_reader(output)
 
     if output >= 0:
-        loop.add_reader(output, on_readable)
+        # Where the system cannot watch it, the next write tells.
+        with suppress(OSError):
+            loop.add_reader(output, on_readable)
     try:
         yield
     finally:

@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from shared.events import is_ticker
+from services.admin.arguments import WrongInput, check_ticker
 
 STREAMS = ("ticks", "enriched")
 BEGINNING = "0-0"
 BIGGEST = 2**64 - 1
 """Both parts of an entry id are unsigned 64-bit numbers."""
-
-
-class WrongInput(Exception):
-    """An argument that cannot be meant; its text is the one line to show."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +27,8 @@ def read_request(stream: str, ticker: str, start: str, *, as_json: bool) -> Requ
     """Read the arguments; raise `WrongInput` for the first bad one."""
     if stream not in STREAMS:
         raise WrongInput(f"{stream[:64]!r} is no stream to show; choose {' or '.join(STREAMS)}")
-    if ticker and not is_ticker(ticker):
-        raise WrongInput(f"--ticker {ticker[:64]!r}: not a ticker, such as AAPL or BRK.B")
+    if ticker:
+        check_ticker("--ticker", ticker)
     return Request(stream, ticker, read_start(start) if start else None, as_json)
 
 

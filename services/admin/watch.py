@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from services.admin.addresses import gateway_url
+from services.admin.arguments import WrongInput, check_ticker
 from services.admin.board import Board, Market, alert_text, market_text, trouble
 from services.admin.feed import Hear, follow
 from services.admin.foreground import ignore_suspension
@@ -18,16 +19,11 @@ from services.admin.interrupts import run_until_interrupted
 from services.admin.screen import LiveTable, PlainScreen, can_draw
 from services.admin.settings import WatchSettings
 from services.admin.table import Caption, frame, health
-from shared.events import is_ticker
 from shared.logging import redact
 
 ONCE_SECONDS = 5.0
 EVERY_LINE = 100_000
 """A height that holds any number of tickers."""
-
-
-class WrongInput(Exception):
-    """An option that cannot be meant."""
 
 
 class Watch:
@@ -65,8 +61,7 @@ def url_of(settings: WatchSettings, given: str, tickers: str) -> str:
         raise WrongInput(f"--url {redact(url)}: not a WebSocket URL, such as {gateway_url('127.0.0.1', 8001)}") from None
     names = [name.strip() for name in tickers.split(",") if name.strip()]
     for name in names:
-        if not is_ticker(name):
-            raise WrongInput(f"--tickers {name[:64]!r}: not a ticker, such as AAPL or BRK.B")
+        check_ticker("--tickers", name)
     return f"{url}{'&' if '?' in url else '?'}tickers={','.join(names)}" if names else url
 
 

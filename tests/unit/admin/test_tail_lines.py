@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.admin.arguments import WrongInput
 from services.admin.entry_lines import HEADS, json_line, text_line, ticker_of
 from services.admin.following import Shown, id_order, in_order
-from services.admin.tail_request import BIGGEST, Request, WrongInput, read_request, read_start
+from services.admin.tail_request import BIGGEST, Request, read_request, read_start
 from shared.testing.entries import flat, tick_entry
 
 TICK = tick_entry(seq="7", ticker="BRK.B", price="498.01", ts="1795367980825", source="simulated", volume="330")
