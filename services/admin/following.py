@@ -15,7 +15,7 @@ from services.admin.tail_request import BEGINNING
 from shared import streams
 from shared.backoff import Backoff
 from shared.commits import Entries
-from shared.errors import InvalidEntry
+from shared.errors import InvalidEntry, TransientError
 from shared.events import read_enriched, read_tick
 from shared.incarnations import Head, Resolution, label, resolve
 from shared.logging import redact
@@ -42,7 +42,8 @@ class Outage:
     def begin(self, partition: int, error: Exception) -> None:
         """Note that a partition cannot be read."""
         if not self._away:
-            self._say(f"Redis is away ({redact(str(error)) or type(error).__name__}); going on from the same entries when it is back")
+            state = "refuses" if isinstance(error, TransientError) else "is away"
+            self._say(f"Redis {state} ({redact(str(error)) or type(error).__name__}); going on from the same entries when it is back")
         self._away.add(partition)
 
     def end(self, partition: int) -> None:

@@ -1,6 +1,6 @@
 """The live table: a board and the state of the services as lines that fit a terminal of any size. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -21,8 +21,11 @@ MARKET_COLOURS = {"open": "green"}
 FRAME_LINES = 2
 """The heads of the columns, and the line below the table."""
 
-COLUMNS = (("ticker", 0), ("price", 0), ("age", 32), ("SMA", 44), ("last alert", 66))
-"""Each column, and the width of a terminal from which on it is shown."""
+GAP = 2
+"""Blanks between columns."""
+ALWAYS = 2
+"""Columns that are shown on any terminal: ticker and price."""
+ON_THE_RIGHT = ("price", "age", "SMA")
 
 
 @dataclass(frozen=True)
@@ -85,26 +88,45 @@ def _one_line(text: Text) -> Text:
 
 
 def _table(board: Board, prices: Sequence[Price], width: int, now: datetime) -> Table:
-    names = [name for name, from_width in COLUMNS if width >= from_width]
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    columns = _columns(board, prices, now)
+    names = _that_fit(columns, width)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, GAP, 0, 0))
     for name in names:
-        is_number = name in ("price", "SMA", "age")
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
-    alerts = [board.alerts[price.ticker] for price in prices if price.ticker in board.alerts]
-    price_texts = _in_column([price.price for price in prices])
-    averages = _in_column([price.sma for price in prices])
-    alert_prices = dict(zip((alert.ticker for alert in alerts), _in_column([alert.price for alert in alerts]), strict=True))
-    for price, price_text, average in zip(prices, price_texts, averages, strict=True):
-        arrow, colour = ARROWS[price.direction]
-        cells = {
-            "ticker": Text(price.ticker),
-            "price": Text(f"{price_text} {arrow}", colour),
-            "age": _age(price, board.market, now),
-            "SMA": Text(average),
-            "last alert": _alert(board.alerts.get(price.ticker), alert_prices.get(price.ticker, ""), now),
-        }
-        table.add_row(*(cells[name] for name in names))
+        table.add_column(name, justify="right" if name in ON_THE_RIGHT else "left", no_wrap=True, overflow="ellipsis")
+    for row in zip(*(columns[name] for name in names), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _columns(board: Board, prices: Sequence[Price], now: datetime) -> Mapping[str, Sequence[Text]]:
+    """The cells of every column, those that matter most first."""
+    price_texts = _in_column([price.price for price in prices])
+    alerts = [board.alerts.get(price.ticker) for price in prices]
+    alert_prices = _in_column([alert.price if alert else None for alert in alerts])
+    return {
+        "ticker": [Text(price.ticker) for price in prices],
+        "price": [_moved(price, text) for price, text in zip(prices, price_texts, strict=True)],
+        "age": [_age(price, board.market, now) for price in prices],
+        "SMA": [Text(text) for text in _in_column([price.sma for price in prices])],
+        "last alert": [_alert(alert, text, now) for alert, text in zip(alerts, alert_prices, strict=True)],
+    }
+
+
+def _that_fit(columns: Mapping[str, Sequence[Text]], width: int) -> list[str]:
+    """As many from the left as can be shown whole: half a number is a wrong number."""
+    names: list[str] = []
+    used = -GAP
+    for name, cells in columns.items():
+        used += max([len(name), *(cell.cell_len for cell in cells)]) + GAP
+        if used > width and len(names) >= ALWAYS:
+            break
+        names.append(name)
+    return names
+
+
+def _moved(price: Price, text: str) -> Text:
+    arrow, colour = ARROWS[price.direction]
+    return Text(f"{text} {arrow}", colour)
 
 
 def _alert(alert: Alert | None, price_text: str, now: datetime) -> Text:

@@ -182,6 +182,6 @@ def _print_snapshot(watch: Watch, lines: Lines, messages: Sequence[str]) -> None
 
 
 def _no_gateway(watch: Watch) -> str:
-    reason = watch.board.away_because or f"no first message within {ONCE_SECONDS:g} s; is its Redis away?"
+    reason = watch.board.away_because or f"no first message within {ONCE_SECONDS:g} s: it hangs, or its Redis is away"
     advice = "start one with `make run`, or name another with --url, or with GATEWAY_HOST and GATEWAY_PORT"
     return f"no gateway answers at {watch.shown_url} ({reason}); {advice}"

@@ -63,6 +63,14 @@ def test_narrow_terminal_keeps_ticker_and_price() -> None:
     assert "399.8" not in row
 
 
+def test_column_that_would_be_cut_is_left_out() -> None:
+    found = board(1)
+    found.prices["T00"] = replace(found.prices["T00"], ticker="A" * 32, price=Decimal("999999999999.99999999"))
+    heads = next(line for line in drawn(found, 80, 24) if line.startswith("ticker"))
+    assert heads.split() == ["ticker", "price", "age", "SMA"]
+    assert "999999999999.99999999 ▲" in "".join(drawn(found, 80, 24))
+
+
 def test_price_that_should_have_been_renewed_is_marked_with_a_word() -> None:
     found = board(2)
     found.prices["T01"] = replace(found.prices["T01"], at=NOW - timedelta(minutes=4))
