@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="tickstream: real-time stock ticks over Redis Streams. Everything is configured by the environment; see docs/configuration.md.",
+    help="tickstream: real-time stock ticks over Redis Streams. Everything is configured by the environment; see README.md.",
 )
 
 

@@ -302,6 +302,22 @@ async def test_full_stream_keeps_the_newest_of_each_ticker_and_says_what_was_she
     assert found["KO"]["price"] == "73"
 
 
+async def test_malformed_answer_that_finds_no_room_is_kept_until_there_is(
+    ready_redis: Redis, poll: Poll, fake: FakeFinnhub, clock: SteeredClock
+) -> None:
+    async with poll(stream_cap=3):
+        await until_ticks(ready_redis, 3)
+        fake.answer("KO", finnhub.body(b"first"))
+        fake.answer("MSFT", finnhub.body(b"second"))
+        clock.move_to(START + 60)
+        await fake.wait_for_calls(6)
+        await clock.until_waiting(4)
+        assert await deadletters_in(ready_redis) == []
+        await ready_redis.xtrim(streams.ticks(0), maxlen=0)
+        await until(number_of(ready_redis, streams.deadletters(0), 2))
+    assert sorted(letter["payload"] for letter in await deadletters_in(ready_redis)) == ["first", "second"]
+
+
 async def test_market_is_announced_as_open_for_the_reason_given(ready_redis: Redis, poll: Poll) -> None:
     async with poll():
         await until(number_of(ready_redis, streams.MARKET, 1))
