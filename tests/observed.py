@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from shared.metrics import exposition, registry_of
 
 PATIENCE_SECONDS = 5.0
 
@@ -58,12 +63,12 @@ class Observed:
 
     async def total(self, name: str, **labels: str) -> float:
         """The sum of all samples of that name that have these labels."""
-        found = samples((await self.get("/metrics")).body)
-        return sum(
-            value
-            for (found_name, found_labels), value in found.items()
-            if found_name == name and labels.items() <= dict(found_labels).items()
-        )
+        return add_up((await self.get("/metrics")).body, name, labels)
+
+
+def add_up(page: str, name: str, labels: Mapping[str, str]) -> float:
+    """The sum of the samples of that name on a page that have these labels."""
+    return sum(value for (sample, its), value in samples(page).items() if sample == name and labels.items() <= dict(its).items())
 
 
 def samples(page: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -73,3 +78,29 @@ def samples(page: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
+
+
+def total(service: str, name: str, **labels: str) -> float:
+    """What this process itself would show of a service: the sum of the samples of that name that have these labels."""
+    return add_up(exposition(registry_of(service)).decode(), name, labels)
+
+
+class Gain:
+    """How much a metric of this process has gained since this was made."""
+
+    def __init__(self, service: str, name: str, **labels: str) -> None:
+        self._ask = partial(total, service, name, **labels)
+        self._before = self._ask()
+
+    @property
+    def value(self) -> float:
+        """The gain by now."""
+        return self._ask() - self._before
+
+    async def reaches(self, wanted: float) -> None:
+        """Wait until it has gained so much; fail if it does not, or if it gains more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while self.value < wanted:
+                    await asyncio.sleep(0.01)
+        assert self.value == wanted

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from services.gateway import protocol
 from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, CloseCode, reason
 from services.gateway.hub import Hub
-from services.gateway.measures import SENT
+from services.gateway.measures import Tally
 from services.gateway.outbox import Limits, Outbox, Verdict
 from services.gateway.protocol import Error, Opening, Ping, Subscribe, Unsubscribe
 
@@ -40,9 +40,10 @@ def route(connection: ServerConnection, request: Request) -> Response | None:
 class Connection:
     """A client that completed the handshake. `run` serves it until the connection is closed."""
 
-    def __init__(self, websocket: ServerConnection, hub: Hub, limits: Limits) -> None:
+    def __init__(self, websocket: ServerConnection, hub: Hub, limits: Limits, sent: Tally) -> None:
         self._websocket = websocket
         self._hub = hub
+        self._sent = sent
         self._more = asyncio.Event()
         self._answered = asyncio.Event()
         self._errors = 0
@@ -87,7 +88,7 @@ class Connection:
                 await self._more.wait()
                 continue
             await self._websocket.send(message, text=True)
-            SENT.add(len(message))
+            self._sent.add(len(message))
             if not self._outbox.has_ready:
                 self._answered.set()
 

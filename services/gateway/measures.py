@@ -28,9 +28,6 @@ class Tally:
         self._messages = self._bytes = 0
 
 
-SENT = Tally()
-
-
 def note_end(protocol: Protocol) -> None:
     """Count a connection that ended, if it was our side that closed it, whichever part of it did."""
     if protocol.close_sent is not None and not protocol.close_rcvd_then_sent:

@@ -15,7 +15,7 @@ from services.gateway.connection import PATH, Connection, route
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
-from services.gateway.measures import HOP, SENT, note_end
+from services.gateway.measures import HOP, Tally, note_end
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
 from shared import metrics
@@ -56,6 +56,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._loaded = asyncio.Event()
         self._connections: set[Connection] = set()
+        self._sent = Tally()
         self._hub = Hub(settings.partitions, lambda: time.time_ns() // 1_000_000, self._on_change)
         self._show()
 
@@ -115,7 +116,7 @@ class Gateway:
             await asyncio.sleep(CHECK_SECONDS)
             self._hub.watch(now())
             self._confirm()
-            SENT.move()
+            self._sent.move()
             for connection in self._connections:
                 connection.check(now())
 
@@ -158,7 +159,7 @@ class Gateway:
             raise ConfigurationError((address_problem("GATEWAY", host, port, error),)) from error
 
     async def _attend(self, websocket: ServerConnection) -> None:
-        connection = Connection(websocket, self._hub, self._limits)
+        connection = Connection(websocket, self._hub, self._limits, self._sent)
         self._connections.add(connection)
         try:
             if await self._is_loaded_in_time(websocket):
