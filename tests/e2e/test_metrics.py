@@ -11,6 +11,7 @@ import pytest
 
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
 from shared.metrics import DECLARED, EVERY
+from shared.redis.log import BATCH_ENTRIES
 from tests.e2e.conftest import PARTITIONS
 from tests.e2e.pipeline import SERVICES, Pipeline, Service, until
 from tests.e2e.proof import Proof
@@ -100,6 +101,21 @@ async def _check_figures(pages: dict[str, Observed], proof: Proof) -> None:
     await until(shows(gateway, "tickstream_gateway_messages_sent_total"), "messages to be counted")
     assert await gateway.total("tickstream_gateway_sent_bytes_total") > 100
     assert await gateway.total("tickstream_hop_seconds_count", hop="analyzer_to_gateway") > 0
+
+
+async def test_fetcher_counts_what_it_appended(pipeline: Pipeline, proof: Proof) -> None:
+    async with pipeline:
+        await pipeline.migrate()
+        _, observed = start_observed(pipeline, "fetcher", SOURCE="simulated", SIMULATED_RATE="2000")["fetcher"]
+        await pipeline.until(shows(observed, "tickstream_fetcher_ticks_appended_total"), "ticks to be counted")
+        before = await proof.count("ticks")
+        counted = await observed.total("tickstream_fetcher_ticks_appended_total")
+        after = await proof.count("ticks")
+        # What Redis has answered is counted; a batch of each partition may be without its answer.
+        assert before - BATCH_ENTRIES * PARTITIONS <= counted <= after
+        assert await observed.total("tickstream_fetcher_batch_ticks_sum") >= counted
+        assert await observed.total("tickstream_fetcher_appends_total", answer="OK") > 0
+        await pipeline.stop()
 
 
 async def test_every_service_answers_all_three_pages_and_shows_its_own_metrics(pipeline: Pipeline) -> None:
