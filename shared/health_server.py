@@ -86,7 +86,6 @@ class _Server:
         task.add_done_callback(self._attending.discard)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.set_write_buffer_limits(0)  # drained means sent: a client that reads nothing must not linger
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 writer.write(await self._answer(reader))

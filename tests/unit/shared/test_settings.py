@@ -57,6 +57,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     found = read_settings(Everything)
     assert (found.partitions, found.sma_period, found.lease_seconds, found.stream_cap) == (4, 5, 5, 100_000)
     assert (found.log_level, found.log_format) == ("info", None)
+    assert (found.metrics_host, found.metrics_port) == ("127.0.0.1", 0)
+    assert read_settings(UpSettings).metrics_port == 9101
     assert ",".join(found.tickers) == "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
 
 
@@ -110,6 +112,8 @@ BAD = [
     ("LEASE_SECONDS", "inf", "finite"),
     ("STREAM_CAP", "1", "greater than or equal to 2"),
     ("STREAM_CAP", "many", "valid integer"),
+    ("METRICS_PORT", "-1", "greater than or equal to 0"),
+    ("METRICS_PORT", "65536", "less than or equal to 65535"),
     ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
     ("LOG_FORMAT", "xml", "'json' or 'text'"),
     ("TICKERS", "AAPL,msft", "'msft' is not a ticker; each must match ^[A-Z0-9]"),
