@@ -11,7 +11,7 @@ from shared.listening import address_problem, listen
 TOLD = [
     (errno.EADDRINUSE, "METRICS_PORT=80: is taken by another program; stop that one or choose another port"),
     (errno.EACCES, "METRICS_PORT=80: this user may not listen there; choose a port from 1024 on"),
-    (errno.EADDRNOTAVAIL, "METRICS_HOST=here: cannot listen there: Cannot assign requested address"),
+    (errno.EADDRNOTAVAIL, f"METRICS_HOST=here: cannot listen there: {os.strerror(errno.EADDRNOTAVAIL)}"),
 ]
 
 
