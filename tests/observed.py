@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.metrics import exposition, registry_of
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 
 
 class Answer(NamedTuple):
@@ -97,10 +97,18 @@ class Gain:
         """The gain by now."""
         return self._ask() - self._before
 
+    async def begins(self) -> None:
+        """Wait until it has gained anything; fail if it does not."""
+        await self._wait(1)
+        assert self.value >= 1
+
     async def reaches(self, wanted: float) -> None:
         """Wait until it has gained so much; fail if it does not, or if it gains more."""
+        await self._wait(wanted)
+        assert self.value == wanted
+
+    async def _wait(self, wanted: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while self.value < wanted:
                     await asyncio.sleep(0.01)
-        assert self.value == wanted

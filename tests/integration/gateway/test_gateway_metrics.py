@@ -98,9 +98,10 @@ async def test_what_waits_for_a_slow_client_is_shown_and_what_it_misses_is_count
     skips = gain("updates_skipped_total")
     async with running_gateway(redis_url, partitions=1, limits=PATIENT) as port, stalled_client(port) as slow:
         price = 2
-        while now("outbox_largest") < 500:
-            await fill(market, price)
-            price += 1
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while now("outbox_largest") < 500:
+                await fill(market, price)
+                price += 1
         assert now("outbox_waiting") == now("outbox_largest")
         await fill(market, price)
         slow.websocket.transport.resume_reading()

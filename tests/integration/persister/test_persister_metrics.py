@@ -77,8 +77,7 @@ async def test_transaction_that_fails_is_counted(
     await database.execute("ALTER TABLE ticks RENAME TO hidden")
     await partition.append("1")
     async with persisting(redis_url, store):
-        while failed.value < 1:
-            await database.execute("SELECT 1")
+        await failed.begins()
         await database.execute("ALTER TABLE hidden RENAME TO ticks")
         await rows.reaches(1)
 
@@ -92,8 +91,7 @@ async def test_batch_that_another_persister_stored_is_counted_as_such(
         await rows.reaches(1)
         await database.execute("UPDATE cursors SET position = '1-1' WHERE stream = 'ticks'")
         await partition.append("2")
-        while elsewhere.value < 1:
-            await database.execute("SELECT 1")
+        await elsewhere.begins()
         await database.execute("DELETE FROM ticks; UPDATE cursors SET position = '0-0', incarnation = '', seq = 0, passed = 0")
         await rows.reaches(3)
 
