@@ -47,6 +47,7 @@ class Connection:
         self._more = asyncio.Event()
         self._answered = asyncio.Event()
         self._errors = 0
+        self._is_open = False
         self._closing: asyncio.Task[None] | None = None
         self._outbox = Outbox(hub.encode_pending, self._more.set, limits, asyncio.get_running_loop().time())
 
@@ -76,6 +77,7 @@ class Connection:
 
     def _open(self, opening: Opening) -> None:
         self._hub.join(self._outbox, opening.tickers, is_resuming=opening.since is not None)
+        self._is_open = True
         if opening.malformed:
             self._refuse(protocol.bad_tickers(opening.malformed))
 
@@ -130,6 +132,8 @@ class Connection:
 
     def check(self, now: float) -> None:
         """Act on how the client keeps up, at `now` seconds of the loop's clock; called every so often."""
+        if not self._is_open:
+            return  # it waits for its first message, which must be the snapshot
         match self._outbox.judge(now, self._websocket.transport.get_write_buffer_size()):
             case Verdict.SLOW if self._closing is None:
                 log.info("closing a slow client")
