@@ -29,6 +29,9 @@ ANSWER_SECONDS = 2.0
 END_SECONDS = 0.5
 """For a question on its way when the service ends."""
 
+REDIS, FUNCTIONS = "redis", "functions"
+"""What every service needs, asked for here."""
+
 Ask = Callable[[], Awaitable[object]]
 """Asks a server; any exception is the reason why the check does not hold."""
 
@@ -76,7 +79,7 @@ class Observer:
     """What is known of this process, and the pages that show it."""
 
     def __init__(self, service: str, stop: asyncio.Event, checks: Sequence[str]) -> None:
-        self.health = Health(checks)
+        self.health = Health((*checks, REDIS, FUNCTIONS))
         self.pulse = Pulse(BEAT_SECONDS, time.monotonic())
         self._stop = stop
         self._registry = metrics.registry_of(service)
@@ -124,7 +127,7 @@ def _asks_of(redis: Redis) -> dict[str, Ask]:
     async def ping() -> None:
         await redis.ping()
 
-    return {"redis": ping, "functions": functions}
+    return {REDIS: ping, FUNCTIONS: functions}
 
 
 @asynccontextmanager

@@ -9,8 +9,11 @@ from shared.errors import ConfigurationError, NotReady, Problem
 from shared.observe import END_SECONDS, probing
 from shared.redis.client import connect
 from shared.redis.deployment import join
+from shared.redis.lease import CHECK as LEASES
 from shared.redis.lease import Lease, hold
 from shared.runtime import run_service, until_ready
+
+POSTGRESQL = "postgresql"
 
 
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
@@ -22,7 +25,7 @@ async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
         connect(url, service="persister", block_seconds=settings.read_block_seconds) as reader,
         connect_store(database_url) as store,
         connect_store(database_url, close_seconds=END_SECONDS) as probed,
-        probing({"postgresql": lambda: check_database(probed, settings.partitions)}),
+        probing({POSTGRESQL: lambda: check_database(probed, settings.partitions)}),
     ):
         ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
         deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
@@ -47,4 +50,4 @@ async def check_database(store: Store, partitions: int) -> bool:
 
 
 if __name__ == "__main__":
-    run_service("persister", PersisterSettings, serve)
+    run_service("persister", PersisterSettings, serve, checks=(LEASES, POSTGRESQL))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -145,12 +146,17 @@ async def test_hung_postgresql_counts_as_not_answering_and_holds_nobody_up(
     observed = await start(redis_url)
     async with connect_store(postgres_server.url, close_seconds=0.1) as store, probing({"postgresql": lambda: check_database(store, 4)}):
         await until(observed.is_ready)
-        backend = await store._pool.fetchval("SELECT pg_backend_pid()")
-        os.kill(backend, signal.SIGSTOP)
+        # Not through the store: it would make a second connection for the prober, which nobody stops.
+        looking = await asyncpg.connect(postgres_server.url)
+        backends = await looking.fetchval("SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name = 'tickstream-persister'")
+        await looking.close()
+        for process in (postgres_server.pid, *backends):  # first the one that would make new ones
+            os.kill(process, signal.SIGSTOP)
         try:
             await until(says(observed, redis=True, postgresql="no answer within 0.5 s"))
         finally:
-            os.kill(backend, signal.SIGCONT)
+            for process in (postgres_server.pid, *backends):
+                os.kill(process, signal.SIGCONT)
         await until(observed.is_ready)
 
 
@@ -241,7 +247,11 @@ async def test_ready_checks_are_metrics_too(redis: Redis, redis_url: str, start:
     assert await observed.value("tickstream_ready", check="redis") == 1
     assert await observed.value("tickstream_ready", check="leases") == 0
     assert await observed.value("tickstream_event_loop_lag_now_seconds") is not None
-    assert await observed.total("tickstream_event_loop_lag_seconds_count") > 0
+
+    async def has_beaten() -> bool:
+        return await observed.total("tickstream_event_loop_lag_seconds_count") > 0
+
+    await until(has_beaten)
 
 
 async def test_lease_changes_are_counted(redis: Redis, redis_url: str, start: Start) -> None:
