@@ -11,7 +11,6 @@ from shared.redis.log import Answer, Batch
 
 ANSWERS = {answer: metrics.FETCHER_APPENDS.labels(answer) for answer in (Answer.OK, Answer.FENCED, Answer.AHEAD, Answer.FULL)}
 STATUSES = ("open", "pre", "post", "closed")
-AGE = metrics.NEWEST_ENTRY_AGE.labels("source_to_fetcher")
 
 
 class _Newest:
@@ -22,7 +21,7 @@ class _Newest:
 
     def note(self) -> None:
         if not self._at:
-            AGE.set_function(lambda: time.time() - self._at)
+            metrics.NEWEST_ENTRY_AGE.labels("source_to_fetcher").set_function(lambda: time.time() - self._at)
         self._at = time.time()
 
 

@@ -39,6 +39,8 @@ OURS = (
     "METRICS_PORT",
     "LOG_FORMAT",
     "FINNHUB_API_KEY",
+    "COLUMNS",
+    "LINES",
 )
 """Variables that a developer may have set, and that a test must not inherit."""
 
