@@ -15,10 +15,13 @@ from services.fetcher.live import live_source
 from services.fetcher.settings import FetcherSettings
 from shared import streams
 from shared.errors import ConfigurationError
+from shared.partitions import partition_of
 from shared.redis.deployment import join
 from shared.redis.lease import hold
+from shared.redis.log import call
 from tests.fakes import finnhub
 from tests.fakes.finnhub import FakeFinnhub, Quote
+from tests.fakes.finnhub.wire import Answer, Wire
 from tests.integration.fetcher.playing import entries_of, until
 from tests.integration.fetcher.steered import SteeredClock
 
@@ -207,6 +210,65 @@ async def test_key_that_was_taken_before_and_is_refused_now_is_told_and_asked_fo
         await until_ticks(ready_redis, 6)
         await until(told(capture_log, "prices again"))
     assert ("no prices", "unauthorized") in [(line["event"], line.get("outcome")) for line in capture_log]
+
+
+class Late(finnhub.Fault):
+    """A failure that comes so late that the cycle is over."""
+
+    def __init__(self, clock: SteeredClock, now: float) -> None:
+        self._clock, self._now = clock, now
+
+    async def play(self, wire: Wire, usual: Answer, now: float) -> None:
+        self._clock.move_to(self._now)
+        await wire.answer(Answer(503, b"", "text/plain"))
+
+
+async def test_no_call_of_a_cycle_begins_once_it_is_over(ready_redis: Redis, poll: Poll, fake: FakeFinnhub, clock: SteeredClock) -> None:
+    fake.answer("KO", Late(clock, START + 55))
+    async with poll(tickers=("KO",)):
+        await until_ticks(ready_redis, 1)
+    assert [tick["ts"] for tick in await ticks_in(ready_redis)] == [str(CYCLE_MS + 60_000)]
+    assert [call.at for call in fake.calls] == [START, START + 55]
+
+
+async def test_process_that_holds_half_of_the_tickers_uses_half_of_the_quota(ready_redis: Redis, poll: Poll, clock: SteeredClock) -> None:
+    names = [f"T{number}" for number in range(100)]
+    halves = [[name for name in names if partition_of(name, 2) == partition][:30] for partition in (0, 1)]
+    tickers = (*halves[0], *halves[1])
+    strict = FakeFinnhub(key=KEY, clock=clock, symbols=tickers)
+    async with (
+        strict,
+        holding_another(ready_redis, partition=1),
+        poll(tickers=tickers, partitions=2, lease_seconds=30, finnhub_base_url=strict.base_url),
+    ):
+        await strict.wait_for_calls(15)
+        await clock.until_waiting(31)
+        assert len(strict.calls) == 15
+        await clock.run_to(START + 3, parties=31)
+        await until_ticks(ready_redis, 30)
+    assert {call.symbol for call in strict.calls} == set(halves[0])
+
+
+@asynccontextmanager
+async def holding_another(redis: Redis, partition: int) -> AsyncIterator[None]:
+    """Somebody else holds a partition for the time of the block."""
+    await join(redis, 2, 5)
+    names = (streams.log, streams.ticks, streams.enriched, streams.events, streams.producers)
+    keys = [*(name(partition) for name in names), streams.lease("fetcher", partition)]
+    assert (await call(redis, "acquire", keys, "fetcher", "somebody", "token", "", ""))[0]
+    yield
+
+
+async def test_what_was_answered_when_the_fetcher_ends_is_still_appended(
+    ready_redis: Redis, poll: Poll, fake: FakeFinnhub, clock: SteeredClock
+) -> None:
+    async with poll(stream_cap=3, lease_seconds=30):
+        await until_ticks(ready_redis, 3)
+        clock.move_to(START + 60)
+        await fake.wait_for_calls(6)
+        await clock.until_waiting(4)
+        await ready_redis.xtrim(streams.ticks(0), maxlen=0)
+    assert {tick["ts"] for tick in await ticks_in(ready_redis)} == {str(CYCLE_MS + 60_000)}
 
 
 async def test_quota_is_kept_and_every_ticker_has_its_turn(ready_redis: Redis, poll: Poll, clock: SteeredClock) -> None:
