@@ -12,12 +12,13 @@ compile() {
         --no-annotate --no-header "$@"
 }
 
-compile pyproject.toml --extra fetcher --extra analyzer --extra persister --extra gateway --extra admin --extra embedded \
+compile pyproject.toml --extra fetcher --extra analyzer --extra persister --extra gateway --extra api --extra admin --extra embedded \
     -o requirements/run.txt
 # The same versions for tests and images as for users: the first file constrains the others.
 compile pyproject.toml --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
 mkdir -p requirements/services
-for service in fetcher analyzer persister gateway admin; do
+for service in fetcher analyzer persister gateway api admin; do
     compile pyproject.toml --extra "$service" -c requirements/run.txt -o "requirements/services/$service.txt"
 done
 compile requirements/bokeh.in --no-deps -o requirements/bokeh.txt
+compile requirements/node.in --no-deps -o requirements/node.txt
