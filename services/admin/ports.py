@@ -16,23 +16,23 @@ POSTGRESQL_PORT = 15432
 TRIES = 200
 
 
-def gateway_ports(host: str, first: int, number: int) -> list[int]:
-    """Return the ports of `number` gateways; raise `ConfigurationError` that names the first one that cannot be used."""
+def wanted_ports(service: str, host: str, first: int, number: int = 1) -> list[int]:
+    """The ports of `number` processes of a service (GATEWAY, API); raise `ConfigurationError` that names the first that cannot be used."""
     ports = range(first, first + number)
     if ports[-1] > 65535:
-        raise _refused(first, f"{number} gateways count up from it, beyond port 65535")
+        raise _refused(service, first, f"{number} processes count up from it, beyond port 65535")
     for port in ports:
         try:
             free = is_port_free(host, port)
         except OSError as error:
-            raise _refused(first, f"cannot listen on {host}, port {port}: {error.strerror}; see GATEWAY_HOST") from None
+            raise _refused(service, first, f"cannot listen on {host}, port {port}: {error.strerror}; see {service}_HOST") from None
         if not free:
-            raise _refused(first, f"port {port} on {host} is taken; stop what listens there or choose another GATEWAY_PORT")
+            raise _refused(service, first, f"port {port} on {host} is taken; stop what listens there or choose another {service}_PORT")
     return list(ports)
 
 
-def _refused(port: int, allowed: str) -> ConfigurationError:
-    return ConfigurationError((Problem("GATEWAY_PORT", str(port), allowed),))
+def _refused(service: str, port: int, allowed: str) -> ConfigurationError:
+    return ConfigurationError((Problem(f"{service}_PORT", str(port), allowed),))
 
 
 def metrics_ports(host: str, first: int, number: int, taken: Collection[int]) -> list[int]:

@@ -20,7 +20,7 @@ def parse_scale(text: str) -> Mapping[str, int]:
     for part in text.replace(",", " ").split():
         name, _, number = part.partition("=")
         if name == "api":
-            raise ValueError("api is not available in this version")
+            raise ValueError("api runs once; more of them are started by themselves, each with its own API_PORT")
         if name not in SCALABLE or name in wanted or not number.isascii() or not number.isdigit() or not 1 <= int(number[:9]) <= MOST:
             raise ValueError(f"{part[:64]!r} is not allowed; {ALLOWED}")
         wanted[name] = int(number)

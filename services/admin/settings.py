@@ -39,6 +39,9 @@ class UpSettings(Settings):
     """Of the first gateway; further ones count up."""
     metrics_port: int = Field(default=9101, ge=0, le=65535)
     """Of the first process; the others get the next free ones. 0: off."""
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=1, le=65535)
+    """Of REST and page."""
     source: str = ""
     finnhub_api_key: SecretStr | None = None
     """These two choose where ticks come from; the fetcher judges them, here the choice is only shown."""

@@ -21,14 +21,14 @@ from services.admin.embedded import EmbeddedError
 from services.admin.endings import ending_report
 from services.admin.feed import follow
 from services.admin.foreground import ignore_suspension, own_foreground_group
-from services.admin.ports import gateway_ports, metrics_ports
+from services.admin.ports import metrics_ports, wanted_ports
 from services.admin.processes import Program, Service
 from services.admin.running import DATA_DIR, AlreadyRunning, only_one, publish
 from services.admin.screen import Screen, open_screen
 from services.admin.servers import plan_postgresql, plan_redis, serving
 from services.admin.settings import UpSettings
 from services.admin.table import Caption, health, services_line
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, Problem
 
 ONE_WISH_SECONDS = 0.5
 """Signals within this time are one wish, see `Pipeline._signals`."""
@@ -42,9 +42,7 @@ def run_up(settings: UpSettings) -> int:
     ignore_suspension()
     try:
         with own_foreground_group(), only_one(DATA_DIR):
-            gateways = gateway_ports(settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
-            metrics = metrics_ports(settings.metrics_host, settings.metrics_port, sum(settings.scale.values()), gateways)
-            return asyncio.run(Pipeline(settings, Ports(gateways, metrics), DATA_DIR, open_screen(DATA_DIR)).run())
+            return asyncio.run(Pipeline(settings, _find_ports(settings), DATA_DIR, open_screen(DATA_DIR)).run())
     except (AlreadyRunning, ConfigurationError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -56,10 +54,21 @@ def run_up(settings: UpSettings) -> int:
 
 
 class Ports(NamedTuple):
-    """Where the services listen: each gateway, and each process for its metrics (none: off)."""
+    """Where the services listen: the API, each gateway, and each process for its metrics (none: off)."""
 
+    api: int
     gateways: list[int]
     metrics: list[int]
+
+
+def _find_ports(settings: UpSettings) -> Ports:
+    """Raise `ConfigurationError` for the first port that somebody asked for and that cannot be used."""
+    (api,) = wanted_ports("API", settings.api_host, settings.api_port)
+    gateways = wanted_ports("GATEWAY", settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
+    if api in gateways:
+        raise ConfigurationError((Problem("API_PORT", str(api), "is also the port of a gateway; choose another API_PORT or GATEWAY_PORT"),))
+    processes = sum(settings.scale.values()) + 1
+    return Ports(api, gateways, metrics_ports(settings.metrics_host, settings.metrics_port, processes, (api, *gateways)))
 
 
 class Pipeline:
@@ -70,7 +79,7 @@ class Pipeline:
         self._ports = ports
         self._data_dir = data_dir
         self._screen = screen
-        taken = {*ports.gateways, *ports.metrics}
+        taken = {ports.api, *ports.gateways, *ports.metrics}
         self._redis = plan_redis(settings, data_dir, taken)
         self._postgresql = plan_postgresql(settings, data_dir, taken)
         self._services: list[Service] = []
@@ -169,6 +178,9 @@ class Pipeline:
                 # A replay is over when its file is.
                 may_finish = name == "fetcher" and self._settings.source == "replay"
                 yield Program(shown, _module(f"services.{name}"), {**self._environment(), **port}, may_finish)
+        # Its page connects to the first gateway, unless GATEWAY_PUBLIC_URL names another.
+        ports = {"GATEWAY_PORT": str(self._ports.gateways[0]), "METRICS_PORT": str(next(metrics, 0))}
+        yield Program("api", _module("services.api"), {**self._environment(), **ports})
 
     def _environment(self) -> Mapping[str, str]:
         """Ours, and where the embedded servers are; a log that a person reads is text."""
@@ -200,6 +212,7 @@ class Pipeline:
 
     def _say_where(self, urls: Sequence[str]) -> None:
         self._screen.say("ready")
+        self._screen.say(f"  page        http://{reachable(self._settings.api_host)}:{self._ports.api}/  (REST: /docs)")
         for url in urls:
             self._screen.say(f"  gateway     {url}")
         self._screen.say(f"  Redis       {self._redis.shown_url}")

@@ -36,6 +36,8 @@ OURS = (
     "SMA_PERIOD",
     "GATEWAY_PORT",
     "GATEWAY_HOST",
+    "API_PORT",
+    "API_HOST",
     "METRICS_PORT",
     "LOG_FORMAT",
     "FINNHUB_API_KEY",
@@ -57,7 +59,14 @@ def environment(directory: Path, gateway_port: int, **variables: str) -> dict[st
     inherited = {
         name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(("PYTEST", "MAKE", "MFLAGS"))
     }
-    own = {"PYTHONPATH": str(CHECKOUT), "GATEWAY_PORT": str(gateway_port), "METRICS_PORT": "0", "SIMULATED_SEED": "7", MARK: uuid4().hex}
+    own = {
+        "PYTHONPATH": str(CHECKOUT),
+        "API_PORT": str(find_free_port()),
+        "GATEWAY_PORT": str(gateway_port),
+        "METRICS_PORT": "0",
+        "SIMULATED_SEED": "7",
+        MARK: uuid4().hex,
+    }
     return {**inherited, **own, **variables}
 
 

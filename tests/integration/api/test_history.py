@@ -85,7 +85,12 @@ async def test_100_ticks_unless_asked_for_more(api: Api) -> None:
 
 
 async def test_bars_open_with_the_first_tick_and_close_with_the_last(api: Api) -> None:
-    rows = [tick(1, "10.5", ts=at(0), volume="1.50"), tick(2, "12.25", ts=at(10)), tick(3, "9", ts=at(10), volume="2"), tick(4, "11", ts=at(59))]
+    rows = [
+        tick(1, "10.5", ts=at(0), volume="1.50"),
+        tick(2, "12.25", ts=at(10)),
+        tick(3, "9", ts=at(10), volume="2"),
+        tick(4, "11", ts=at(59)),
+    ]
     await api.store("ticks", [*rows, tick(5, "11.10", ts=at(180))])
     response = await api.get("/api/stocks/AAPL/bars?interval=1m")
     assert response.text == (
@@ -156,7 +161,10 @@ async def test_evidence_goes_back_into_the_incarnation_before_but_not_into_what_
 
 
 async def test_evidence_that_is_not_the_average_is_not_shown(api: Api) -> None:
-    await api.store("enriched", [enriched(1, "1"), enriched(2, "2", "3"), enriched(3, "9", "5", "bullish"), enriched(9, "1", "1", "bearish", ticker="A")])
+    await api.store(
+        "enriched",
+        [enriched(1, "1"), enriched(2, "2", "3"), enriched(3, "9", "5", "bullish"), enriched(9, "1", "1", "bearish", ticker="A")],
+    )
     items = (await api.json("/api/alerts"))["items"]
     assert [(item["window"], item["previous_sma"], item["previous_price"]) for item in items] == [(None, None, None)] * 2
 

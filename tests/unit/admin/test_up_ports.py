@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.admin.embedded import find_free_port, is_port_free
-from services.admin.ports import first_free, gateway_ports, metrics_ports, remember, remembered
+from services.admin.ports import first_free, metrics_ports, remember, remembered, wanted_ports
 from shared.errors import ConfigurationError
 
 LOOPBACK = "127.0.0.1"
@@ -27,27 +27,27 @@ def taken() -> Iterator[int]:
 
 def test_taken_gateway_port_is_named_with_its_variable(taken: int) -> None:
     with pytest.raises(ConfigurationError, match=f"^GATEWAY_PORT={taken}: port {taken} on {LOOPBACK} is taken"):
-        gateway_ports(LOOPBACK, taken, 1)
+        wanted_ports("GATEWAY", LOOPBACK, taken, 1)
 
 
 def test_every_port_of_scaled_gateways_is_looked_at(taken: int) -> None:
     with pytest.raises(ConfigurationError, match=f"^GATEWAY_PORT={taken - 1}: .*{taken}"):
-        gateway_ports(LOOPBACK, taken - 1, 2)
+        wanted_ports("GATEWAY", LOOPBACK, taken - 1, 2)
 
 
 def test_gateways_count_up(taken: int) -> None:
     free = first_free(taken, ())
-    assert gateway_ports(LOOPBACK, free, 1) == [free]
+    assert wanted_ports("GATEWAY", LOOPBACK, free, 1) == [free]
 
 
 def test_ports_end_at_65535() -> None:
     with pytest.raises(ConfigurationError, match="beyond port 65535"):
-        gateway_ports(LOOPBACK, 65535, 2)
+        wanted_ports("GATEWAY", LOOPBACK, 65535, 2)
 
 
 def test_host_of_another_machine_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="GATEWAY_HOST"):
-        gateway_ports("192.0.2.1", 8001, 1)
+        wanted_ports("GATEWAY", "192.0.2.1", 8001, 1)
 
 
 def test_taken_port_gives_way_to_the_next_that_nobody_wants(taken: int) -> None:

@@ -44,9 +44,9 @@ def test_wrong_scale_is_one_problem_that_names_it(text: str, monkeypatch: pytest
     assert "\n" not in str(problem)
 
 
-def test_api_is_said_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_is_said_to_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCALE", "api=2")
-    with pytest.raises(ConfigurationError, match="api is not available in this version"):
+    with pytest.raises(ConfigurationError, match="api runs once"):
         read_settings(UpSettings)
 
 
