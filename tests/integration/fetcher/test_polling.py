@@ -387,6 +387,15 @@ async def test_market_is_announced_as_open_for_the_reason_given(ready_redis: Red
     assert (said["exchange"], said["status"], said["reason"], said["next_open"]) == ("XNYS", "open", "MARKET_HOURS=always", "")
 
 
+async def test_market_that_redis_lost_is_announced_again(ready_redis: Redis, poll: Poll, clock: SteeredClock) -> None:
+    async with poll(tickers=("KO",), market_hours="always"):
+        await until(number_of(ready_redis, streams.MARKET, 1))
+        await clock.until_waiting(2)
+        await ready_redis.delete(streams.MARKET)
+        await clock.run_to(START + 16, parties=2)
+        await until(number_of(ready_redis, streams.MARKET, 1))
+
+
 async def test_log_never_shows_the_key(poll: Poll, ready_redis: Redis, capture_log: list[dict[str, Any]]) -> None:
     async with poll():
         await until_ticks(ready_redis, 3)
