@@ -12,13 +12,14 @@ from pydantic_core import PydanticUndefined
 from services.admin.migrate import MigrateSettings
 from services.admin.settings import StatusSettings, UpSettings
 from services.analyzer.settings import AnalyzerSettings
+from services.api.settings import ApiSettings
 from services.fetcher.settings import FetcherSettings
 from services.gateway.settings import GatewaySettings
 from services.persister.settings import PersisterSettings
 from shared.settings import SECRETS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-MODELS = (UpSettings, StatusSettings, MigrateSettings, FetcherSettings, AnalyzerSettings, PersisterSettings, GatewaySettings)
+MODELS = (UpSettings, StatusSettings, MigrateSettings, FetcherSettings, AnalyzerSettings, PersisterSettings, GatewaySettings, ApiSettings)
 ROW = re.compile(r"^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \| (.*?) \| ", re.MULTILINE)
 CHOSEN = {
     "REDIS_URL": "embedded, in `make run`",
@@ -27,6 +28,7 @@ CHOSEN = {
     "SOURCE": "`finnhub` if a key is set, else `simulated`",
     "FETCH_INTERVAL_SECONDS": "60, simulated 1",
     "REPLAY_ID": "digest of file and TICKERS",
+    "GATEWAY_PUBLIC_URL": "the page's host, GATEWAY_PORT",
     "LOG_FORMAT": "`json` unless a terminal reads it",
     "METRICS_PORT": "0 = off; `make run`: 9101 upwards",
     "SCALE": "one of each",
@@ -54,7 +56,7 @@ def documented() -> dict[str, str]:
 
 
 def text_of(default: Any) -> str:
-    if default is None or (isinstance(default, SecretStr) and not default.get_secret_value()):
+    if default in (None, ()) or (isinstance(default, SecretStr) and not default.get_secret_value()):
         return "none"
     return f"{default:g}" if isinstance(default, float) else str(default)
 
