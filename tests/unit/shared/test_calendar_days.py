@@ -57,7 +57,9 @@ def test_a_partition_is_known_by_its_name(day: date, table: str) -> None:
     assert day_named(table, name_of(table, day)) == day
 
 
-@pytest.mark.parametrize("name", ["ticks_default", "ticks_202611", "ticks_20261131", "ticks_20261122_old", "enriched_20261122", "ticks_2026112", ""])
+@pytest.mark.parametrize(
+    "name", ["ticks_default", "ticks_202611", "ticks_20261131", "ticks_20261122_old", "enriched_20261122", "ticks_2026112", ""]
+)
 def test_a_partition_of_another_kind_has_no_day(name: str) -> None:
     assert day_named("ticks", name) is None
 
