@@ -25,8 +25,10 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the other side."""
-        return self.measured / self.against_measured if self.against_measured else None
+        """How many times better than the other side."""
+        if not self.against_measured:
+            return None
+        return self.against_measured / self.measured if self.at_most else self.measured / self.against_measured
 
     @property
     def is_met(self) -> bool:

@@ -156,6 +156,9 @@ PERSISTER_REJECTED = _counter(
 PERSISTER_EVENTS = _counter(
     PERSISTER, "tickstream_persister_stream_events_total", "Rows written to `stream_events`; a kind unknown here is `other`.", "kind"
 )
+PERSISTER_DROPPED = _counter(
+    PERSISTER, "tickstream_persister_rows_dropped_total", "Rows dropped because they were older than RETENTION_DAYS.", "table"
+)
 PERSISTER_LAG = _gauge(
     PERSISTER,
     "tickstream_persister_lag_entries",

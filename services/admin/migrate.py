@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from shared import streams
 from shared.errors import ConfigurationError, Problem
+from shared.postgres.housekeeping import keep_house, trusted_now
 from shared.redis.client import TRY_AGAIN, connect
 from shared.redis.deployment import Deployment, prepare, refuse_eviction
 from shared.redis.log import LIBRARY, call, library_code
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 ADVISORY_LOCK = 7_463_891_320_451
 """Any constant of our own: two runs at once take turns."""
+
+MIGRATION_SECONDS = 3600.0
+"""A migration may write every row anew."""
 
 NOT_YET: tuple[type[Exception], ...] = (
     *TRY_AGAIN,
@@ -130,17 +134,28 @@ async def _change_period(redis: Redis, partition: int, sma_period: int) -> None:
 
 async def migrate_postgres(url: str, partitions: int) -> list[str]:
     """Apply what is not applied yet, in one transaction; return the names of what was."""
-    connection = await asyncpg.connect(url, timeout=10, command_timeout=600, server_settings={"application_name": "tickstream-migrate"})
+    connection = await asyncpg.connect(
+        url, timeout=10, command_timeout=MIGRATION_SECONDS, server_settings={"application_name": "tickstream-migrate"}
+    )
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
             applied = await _apply(connection)
             await _claim_partitions(connection, partitions)
+        await _make_days(connection)
     finally:
         await connection.close(timeout=5)
     for name in applied:
         log.info("migration applied", name=name)
     return applied
+
+
+async def _make_days(connection: asyncpg.Connection) -> None:
+    """Make the partitions of the next days; what cannot be done now is left to the persisters, and rows are stored all the same."""
+    try:
+        await keep_house(connection, await trusted_now(connection), 0)
+    except asyncpg.LockNotAvailableError as error:
+        log.warning("not all partitions were made; a persister tries again", reason=str(error))
 
 
 async def _apply(connection: asyncpg.Connection) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.persister.housekeeping import keep_house_hourly
 from services.persister.service import persist
 from services.persister.settings import PersisterSettings
 from services.persister.store import POSTGRES_AWAY, Store, connect_store
@@ -25,6 +26,7 @@ async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
         connect(url, service="persister", block_seconds=settings.read_block_seconds) as reader,
         connect_store(database_url) as store,
         connect_store(database_url, close_seconds=END_SECONDS) as probed,
+        connect_store(database_url, close_seconds=END_SECONDS) as kept,
         probing({POSTGRESQL: lambda: check_database(probed, settings.partitions)}),
     ):
         ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
@@ -35,7 +37,10 @@ async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
         async def work(lease: Lease) -> None:
             await persist(redis, reader, store, lease, block_ms=int(settings.read_block_seconds * 1000))
 
-        await hold(redis, deployment, "persister", settings.lease_seconds, work, stop)
+        async with asyncio.TaskGroup() as group:
+            housekeeping = group.create_task(keep_house_hourly(kept, settings.retention_days, stop), name="housekeeping")
+            await hold(redis, deployment, "persister", settings.lease_seconds, work, stop)
+            housekeeping.cancel()
 
 
 async def check_database(store: Store, partitions: int) -> bool:

@@ -19,6 +19,8 @@ from shared.incarnations import Head, label
 from shared.sequence import SequenceCheck
 
 NULL = "\\N"
+LATEST_MS = "9" * 14
+"""For the id of a stranger's making that lies beyond any calendar; Redis numbers on from it for ever."""
 
 
 class Position(NamedTuple):
@@ -54,7 +56,7 @@ class Lines:
 
     position: Position
     lines: list[str] = field(default_factory=list)
-    """Rows as COPY takes them: incarnation, partition, seq, entry id and what follows, between tabs."""
+    """Rows as COPY takes them: incarnation, partition, seq, entry id, what follows, and the time of receipt, between tabs."""
     events: list[StreamEvent] = field(default_factory=list)
 
 
@@ -84,7 +86,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
         if missing and is_dense:
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
-        lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\n")
+        lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")
     passed = before.passed + len(entries) + missing_entries
     position = Position(incarnation or head.incarnation, entries[-1][0], sequence.last, passed)
     return Lines(position, lines, events)
@@ -137,6 +139,12 @@ def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
 
 ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
 """Stream to its encoder, and whether its seqs are dense, so that a hole is a loss (a dead letter leaves no enriched event)."""
+
+
+def received(entry_id: str) -> str:
+    """When Redis took the entry in: a function of its id alone, so that a batch stored again has the same rows."""
+    ms = entry_id.partition("-")[0]
+    return timestamp(ms if len(ms) <= len(LATEST_MS) else LATEST_MS)
 
 
 def timestamp(ms: str) -> str:

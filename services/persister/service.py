@@ -14,7 +14,7 @@ from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encod
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
-from shared.incarnations import Head, Resolution, resolve
+from shared.incarnations import End, Head, Resolution, resolve
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
@@ -153,10 +153,16 @@ class _Follower:
         for ended in reversed(head.lineage):
             end = ended.end_on(self._stream)
             row = await self._store.newest(self._stream, self._partition, ended.incarnation, end.seq)
+            row = row or await self._newest_dropped(ended.incarnation, end)
             if row is not None:
                 entry_id, seq = row
                 return Position(ended.incarnation, entry_id, seq, max(0, end.added - (end.seq - seq)))
         return NOWHERE
+
+    async def _newest_dropped(self, incarnation: str, end: End) -> tuple[str, int] | None:
+        """The same where RETENTION_DAYS has dropped all those rows; if it dropped lost ones, too, the end was stored."""
+        row = await self._store.newest_dropped(self._stream, self._partition, incarnation)
+        return row if row is None or row[1] <= end.seq else (end.id, end.seq)
 
     def _report(self, batch: Lines, refused: list[StreamEvent]) -> None:
         for event in (*batch.events, *refused):

@@ -16,6 +16,7 @@ import structlog
 
 from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, rejected_line
 from shared.errors import TransientError
+from shared.postgres import housekeeping
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,8 @@ POISON: tuple[type[asyncpg.PostgresError], ...] = (
 """The row itself is wrong and will be wrong again. Never a unique violation: that is somebody else's batch."""
 
 COLUMNS = {
-    "ticks": ("incarnation", "partition", "seq", "entry_id", "ticker", "price", "ts", "source", "volume", "quote_ts"),
-    "enriched": ("incarnation", "partition", "seq", "entry_id", "tick_id", "ticker", "price", "sma", "alert", "ts", "source"),
+    "ticks": ("incarnation", "partition", "seq", "entry_id", "ticker", "price", "ts", "source", "volume", "quote_ts", "received"),
+    "enriched": ("incarnation", "partition", "seq", "entry_id", "tick_id", "ticker", "price", "sma", "alert", "ts", "source", "received"),
 }
 
 CONNECTIONS = 8
@@ -112,6 +113,16 @@ class Store:
         query = {"ticks": "newest_tick", "enriched": "newest_enriched"}[stream]
         row = await self._pool.fetchrow(queries()[query], incarnation, partition, most_seq)
         return (row["entry_id"], row["seq"]) if row else None
+
+    async def newest_dropped(self, stream: str, partition: int, incarnation: str) -> tuple[str, int] | None:
+        """Entry id and seq of the newest row of an incarnation that RETENTION_DAYS has dropped."""
+        row = await self._pool.fetchrow(queries()["newest_dropped"], stream, partition, incarnation)
+        return (row["entry_id"], row["seq"]) if row else None
+
+    async def keep_house(self, retention_days: int) -> bool:
+        """Make and drop partitions; return whether it was ours to do. Raise one of `POSTGRES_AWAY`: what failed is not done."""
+        async with self._pool.acquire() as connection:
+            return await housekeeping.keep_house(connection, await housekeeping.trusted_now(connection), retention_days)
 
     async def store(self, stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
         """Store a batch that was read after `before`; return the rows that PostgreSQL refused, which are noted with it.

@@ -20,5 +20,8 @@ SELECT entry_id, seq FROM ticks WHERE incarnation = $1 AND partition = $2 AND se
 -- name: newest_enriched
 SELECT entry_id, seq FROM enriched WHERE incarnation = $1 AND partition = $2 AND seq <= $3 ORDER BY seq DESC LIMIT 1
 
+-- name: newest_dropped
+SELECT entry_id, seq FROM dropped WHERE stream = $1 AND partition = $2 AND incarnation = $3
+
 -- name: partitions
 SELECT partitions FROM deployment

@@ -19,12 +19,12 @@ GROUPS = {"ticks": ("analyzer", "persister"), "enriched": ("persister",)}
 
 TICK_ROWS = """
 SELECT incarnation, partition::text, seq::text, entry_id, ticker, price::text, (extract(epoch FROM ts) * 1000)::bigint::text,
-       source, volume::text, quote_ts::text
+       source, volume::text, quote_ts::text, (extract(epoch FROM received) * 1000)::bigint::text
 FROM ticks AS t ORDER BY t.partition, t.seq, t.incarnation
 """
 ENRICHED_ROWS = """
 SELECT incarnation, partition::text, seq::text, entry_id, tick_id, ticker, price::text, sma::text, alert,
-       (extract(epoch FROM ts) * 1000)::bigint::text, source
+       (extract(epoch FROM ts) * 1000)::bigint::text, source, (extract(epoch FROM received) * 1000)::bigint::text
 FROM enriched AS e ORDER BY e.partition, e.seq, e.incarnation
 """
 ALERTS = "SELECT id, ticker, direction, price::text, sma::text, (extract(epoch FROM ts) * 1000)::bigint::text FROM alerts"
@@ -220,13 +220,15 @@ def latest_json(event: Event) -> str:
 
 def tick_row(p: str, incarnation: str, entry_id: str, event: Event) -> tuple[str | None, ...]:
     """The row in `ticks`, as text."""
-    return incarnation, p, str(event.seq), entry_id, event.ticker, event.price, event.ts, "replay", event.volume or None, None
+    e = event
+    return incarnation, p, str(e.seq), entry_id, e.ticker, e.price, e.ts, "replay", e.volume or None, None, entry_id.partition("-")[0]
 
 
 def enriched_row(p: str, incarnation: str, entry_id: str, tick_id: str, event: Event) -> tuple[str | None, ...]:
     """The row in `enriched`, as text."""
     e = event
-    return incarnation, p, str(e.seq), entry_id, tick_id, e.ticker, e.price, e.sma or None, e.alert or None, e.ts, "replay"
+    judged = e.sma or None, e.alert or None
+    return incarnation, p, str(e.seq), entry_id, tick_id, e.ticker, e.price, *judged, e.ts, "replay", entry_id.partition("-")[0]
 
 
 def moment(ms: str) -> datetime:

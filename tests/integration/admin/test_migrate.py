@@ -15,29 +15,32 @@ from shared.redis.log import Answer
 from shared.testing.oracle import expect
 from tests.integration.partition import set_up
 
-TABLES = {"ticks", "enriched", "cursors", "stream_events", "deployment", "schema_migrations"}
+ALL = ["0001_initial", "0002_time_partitions"]
+TABLES = {"ticks", "enriched", "dropped", "cursors", "stream_events", "deployment", "schema_migrations"}
 
 
 async def tables_of(url: str) -> set[str]:
     connection = await asyncpg.connect(url)
-    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+    )
     await connection.close()
-    return {row["tablename"] for row in rows}
+    return {row["relname"] for row in rows}
 
 
 async def test_a_second_run_applies_nothing(database_url: str) -> None:
-    assert await migrate_postgres(database_url, 4) == ["0001_initial"]
+    assert await migrate_postgres(database_url, 4) == ALL
     assert await migrate_postgres(database_url, 4) == []
     assert await tables_of(database_url) == TABLES
 
 
 async def test_of_four_runs_at_once_one_applies(database_url: str) -> None:
     applied = await asyncio.gather(*(migrate_postgres(database_url, 4) for _ in range(4)))
-    assert sorted(applied) == [[], [], [], ["0001_initial"]]
+    assert sorted(applied) == [[], [], [], ALL]
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = [*migrating.migrations(), Migration(2, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")]
+    broken = [*migrating.migrations(), Migration(3, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")]
     monkeypatch.setattr(migrating, "migrations", lambda: iter(broken))
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate_postgres(database_url, 4)
@@ -54,7 +57,7 @@ async def test_a_file_that_was_changed_after_it_was_applied_is_refused(database_
 async def test_a_database_of_a_newer_program_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await migrate_postgres(database_url, 4)
     monkeypatch.setattr(migrating, "migrations", lambda: iter([]))
-    with pytest.raises(SchemaError, match="0001"):
+    with pytest.raises(SchemaError, match="0002"):
         await migrate_postgres(database_url, 4)
 
 

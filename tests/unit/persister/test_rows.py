@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.persister.rows import NOWHERE, Position, encode, timestamp
+from services.persister.rows import NOWHERE, Position, encode, received, timestamp
 from shared.incarnations import End, Ended, Head
 from shared.testing.entries import flat, tick_entry
 
@@ -20,14 +20,16 @@ def tick(seq: int, /, **changed: str) -> list[str]:
 
 def test_a_tick_becomes_a_line_in_the_order_of_the_columns() -> None:
     batch = encode("ticks", 3, [("7-0", tick(1, volume="12", quote_ts="1700000000000"))], NOWHERE, HEAD)
-    assert batch.lines == ["2-b\t3\t1\t7-0\tAAPL\t1.5\t2023-11-14 22:13:20.123+00\treplay\t12\t2023-11-14 22:13:20.000+00\n"]
+    assert batch.lines == [
+        "2-b\t3\t1\t7-0\tAAPL\t1.5\t2023-11-14 22:13:20.123+00\treplay\t12\t2023-11-14 22:13:20.000+00\t1970-01-01 00:00:00.007+00\n"
+    ]
     assert batch.position == Position("2-b", "7-0", 1, 1)
 
 
 def test_an_empty_value_becomes_null() -> None:
     fields = {"seq": "1", "ticker": "KO", "price": "7", "ts": "1", "source": "replay", "tick_id": "6-0", "sma": "", "alert": ""}
     batch = encode("enriched", 0, [("7-0", flat(fields))], NOWHERE, HEAD)
-    assert batch.lines[0] == "2-b\t0\t1\t7-0\t6-0\tKO\t7\t\\N\t\\N\t1970-01-01 00:00:00.001+00\treplay\n"
+    assert batch.lines[0] == "2-b\t0\t1\t7-0\t6-0\tKO\t7\t\\N\t\\N\t1970-01-01 00:00:00.001+00\treplay\t1970-01-01 00:00:00.007+00\n"
 
 
 def test_an_entry_is_labelled_with_the_incarnation_it_was_written_in() -> None:
@@ -99,3 +101,11 @@ def test_a_strangers_event_is_noted_as_rejected() -> None:
 @given(st.integers(0, 10**14 - 1))
 def test_a_timestamp_is_the_moment_itself(ms: int) -> None:
     assert datetime.fromisoformat(timestamp(str(ms))) == datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+
+
+def test_the_time_of_receipt_is_in_the_entry_id() -> None:
+    assert received("1700000000123-45") == "2023-11-14 22:13:20.123+00"
+
+
+def test_an_id_beyond_any_calendar_is_received_in_the_last_year_there_is() -> None:
+    assert received("18446744073709551615-1") == received("99999999999999-0") == "5138-11-16 09:46:39.999+00"

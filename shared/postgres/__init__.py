@@ -1,0 +1,1 @@
+"""PostgreSQL as more than one service uses it; only these need its driver."""
