@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -106,8 +105,3 @@ async def start_api(redis_url: str, redis: Redis, database_url: str) -> AsyncIte
 async def api(start_api: Start) -> Api:
     """An API with the defaults."""
     return await start_api()
-
-
-def utc(text: str) -> datetime:
-    """A time from ISO-8601 with offset."""
-    return datetime.fromisoformat(text)
