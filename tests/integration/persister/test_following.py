@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 from redis.asyncio import Redis
 
 from services.persister.service import persist
 from services.persister.store import Store
 from shared import streams
+from shared.postgres.housekeeping import keep_house
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.lease import Lease
@@ -111,6 +114,31 @@ async def test_entries_that_redis_lost_after_they_were_stored_are_noted_as_a_rew
     (row,) = await database.fetch("SELECT kind, stream, first_seq, last_seq FROM stream_events")
     assert tuple(row) == ("rewind", "ticks", 3, 4)
     assert await database.fetchval("SELECT array_agg(seq ORDER BY incarnation, seq) FROM ticks") == [1, 2, 3, 4, 3]
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+async def test_a_persister_that_has_to_go_back_to_rows_that_were_dropped_still_doubles_and_misses_nothing(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, lost: int
+) -> None:
+    """Dropped with `lost` rows that Redis lost later, or before those were stored."""
+    async with persisting(redis_url, store):
+        await partition.append("1", "2")
+        await until(database, COUNT_TICKS, 2)
+        dump = await dump_partition(partition.redis)
+        if lost:
+            await partition.append("3", "4")
+            await until(database, COUNT_TICKS, 4)
+        await keep_house(database, datetime.now(UTC) + timedelta(days=3), 1)
+        assert await database.fetchval(COUNT_TICKS) == 0
+        if not lost:
+            await partition.append("3", "4")
+            await until(database, COUNT_TICKS, 2)
+            await database.execute("DELETE FROM ticks")
+        await restore_partition(partition, dump)
+        await partition.append("5", first=3)
+        await until(database, "SELECT array_agg(price::int ORDER BY seq) FROM ticks", [5])
+    (row,) = await database.fetch("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    assert tuple(row) == ("rewind", "ticks", 3, 4)
 
 
 async def dump_partition(redis: Any) -> dict[str, bytes]:
