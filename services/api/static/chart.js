@@ -7,7 +7,9 @@
 import { axisDate, axisMoment, axisTime } from "/static/format.js";
 
 const LIBRARY = "/static/vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
-const POINTS_IN_SIGHT = 120;
+const LEAST_IN_SIGHT = 40;
+const MOST_IN_SIGHT = 120;
+const MARGIN_POINTS = 4;
 
 /** The chart in `place`; raise if the library is not there. */
 export async function openChart(place) {
@@ -22,6 +24,7 @@ class Chart {
   #drawn = [];
   #alertsDrawn = "";
   #colours;
+  #isInSight = false;
 
   constructor(place, library) {
     this.#chart = library.createChart(place, options());
@@ -45,21 +48,21 @@ class Chart {
   /** Another ticker follows: forget what is drawn, and show the newest. */
   clear() {
     this.#drawn = [];
+    this.#isInSight = false;
     this.#price.setData([]);
     this.#sma.setData([]);
-    this.#chart.timeScale().resetTimeScale();
     this.#chart.priceScale("right").applyOptions({ autoScale: true });
   }
 
-  /** Draw points, ascending, and the alerts that fall on them. */
-  show(points, alerts) {
-    const isFirst = this.#drawn.length === 0;
+  /** Draw points, ascending, and the alerts that fall on them; until `hasHistory` the view is not the reader's to keep. */
+  show(points, alerts, hasHistory) {
     const same = commonLength(this.#drawn, points);
     if (isContinued(this.#drawn, points, same)) points.slice(same).forEach((point) => this.#append(point));
     else this.#replace(points);
     this.#drawn = points;
     this.#mark(points, alerts);
-    if (isFirst && points.length) this.#lookAtNewest(points);
+    if (!this.#isInSight && points.length) this.#lookAtNewest(points);
+    this.#isInSight ||= hasHistory && points.length > 0;
   }
 
   #append(point) {
@@ -74,7 +77,7 @@ class Chart {
 
   #lookAtNewest(points) {
     const last = points.length - 1;
-    this.#chart.timeScale().setVisibleLogicalRange({ from: last - Math.min(points.length, POINTS_IN_SIGHT), to: last + 4 });
+    this.#chart.timeScale().setVisibleLogicalRange({ from: last - clamp(points.length, LEAST_IN_SIGHT, MOST_IN_SIGHT), to: last + MARGIN_POINTS });
   }
 
   #mark(points, alerts) {
@@ -116,7 +119,7 @@ function options() {
     autoSize: true,
     layout: { attributionLogo: false, fontFamily: family, fontSize: 12 },
     rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.12, bottom: 0.12 } },
-    timeScale: { borderVisible: false, timeVisible: true, secondsVisible: true, rightOffset: 4, tickMarkFormatter: tickMark },
+    timeScale: { borderVisible: false, timeVisible: true, secondsVisible: true, rightOffset: MARGIN_POINTS, tickMarkFormatter: tickMark },
     localization: { timeFormatter: axisMoment },
     handleScroll: { vertTouchDrag: false },
   };
@@ -135,6 +138,7 @@ function readColours() {
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
+const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 const secondOf = (alert) => Math.floor(alert.at / 1000);
 const priceOf = ({ time, price }) => ({ time, value: price });
 const smaOf = ({ time, sma }) => (sma === null ? { time } : { time, value: sma });

@@ -124,7 +124,7 @@ function draw() {
 function drawChart() {
   if (!history.ticker) return;
   const points = history.series.points(history.period);
-  chart?.show(points, history.alerts.values());
+  chart?.show(points, history.alerts.values(), history.series.newestStored !== null);
   showLegend(pointed ?? null);
 }
 
@@ -164,7 +164,8 @@ async function start() {
   fillAlerts();
   const config = await configured();
   history.period ??= config.sma_period ?? null;
-  new Feed(config.gateway, () => board.cursor, hear, tell).start();
+  if (config.gateway) new Feed(config.gateway, () => board.cursor, hear, tell).start();
+  else tell({ phase: "ended", reason: "the REST service does not know where the gateway is (GATEWAY_PUBLIC_URL)" });
 }
 
 async function configured() {
