@@ -23,8 +23,8 @@ from shared.version import version
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 EVERY = "every service"
-FETCHER, ANALYZER, PERSISTER, GATEWAY = "fetcher", "analyzer", "persister", "gateway"
-SERVICES = (EVERY, FETCHER, ANALYZER, PERSISTER, GATEWAY)
+FETCHER, ANALYZER, PERSISTER, GATEWAY, API = "fetcher", "analyzer", "persister", "gateway", "api"
+SERVICES = (EVERY, FETCHER, ANALYZER, PERSISTER, GATEWAY, API)
 
 CALL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Bounds for calls that mostly take milliseconds."""
@@ -185,6 +185,17 @@ GATEWAY_INCARNATIONS = _counter(
     GATEWAY, "tickstream_gateway_incarnations_total", "New incarnations seen: `continue`, `rewind` or `reset`.", "outcome"
 )
 GATEWAY_REDIS_STALE = _gauge(GATEWAY, "tickstream_gateway_redis_stale", "1 while clients are told that prices may be out of date.")
+
+API_REQUESTS = _counter(
+    API,
+    "tickstream_api_requests_total",
+    "Requests by route, its template (`other`: no route), and status; 499: the client left before the whole answer was sent.",
+    "route",
+    "status",
+)
+API_REQUEST_SECONDS = _histogram(
+    API, "tickstream_api_request_seconds", "From the head of a request to the last byte of its answer, by route.", "route"
+)
 
 
 def shown_by(service: str) -> Iterator[Declared]:

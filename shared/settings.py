@@ -20,15 +20,12 @@ NOT_AVAILABLE = (
     "REDIS_CLUSTER",
     "FINNHUB_WS_URL",
     "RETENTION_DAYS",
-    "GATEWAY_PUBLIC_URL",
     "GATEWAY_WORKERS",
     "GATEWAY_AUTH",
     "GATEWAY_JWT_KEY",
     "GATEWAY_ALLOWED_ORIGINS",
     "GATEWAY_MAX_CONNECTIONS",
     "GATEWAY_MAX_CONNECTIONS_PER_IP",
-    "API_HOST",
-    "API_PORT",
 )
 """Variables of the contract that a later version brings."""
 

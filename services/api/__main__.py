@@ -1,6 +1,14 @@
-"""Refuses to start, so that a deployment which asks for it notices."""
+"""`python -m services.api`: one API, configured by the environment alone."""
 
-import sys
+from services.api.service import POSTGRESQL, READY_CHECK, serve
+from services.api.settings import ApiSettings
+from shared.runtime import run_service
 
-print("services.api: not available in this version", file=sys.stderr)
-sys.exit(2)
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    run_service("api", ApiSettings, serve, checks=(READY_CHECK, POSTGRESQL))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ position judged first: go on, or take a new snapshot and say so. A bad entry is 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
-import msgspec
 import structlog
 from redis.asyncio import Redis
 
@@ -18,8 +17,9 @@ from shared import metrics
 from shared.backoff import Backoff
 from shared.commits import Entries
 from shared.errors import InvalidEntry
-from shared.events import Enriched, parse_enriched, read_enriched
+from shared.events import Enriched, read_enriched
 from shared.incarnations import Head, Resolution, label, resolve
+from shared.latest import parse_latest
 from shared.redis.client import TRY_AGAIN
 from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
 from shared.sequence import SequenceCheck
@@ -162,41 +162,3 @@ class Feed:
             except InvalidEntry as error:
                 self._skip(1)
                 log.warning("skipped a latest value", partition=self._partition, ticker=ticker[:40], reason=str(error))
-
-
-class _Latest(msgspec.Struct):
-    """The JSON in `latest:{p}`. Numbers stay the characters they are."""
-
-    ticker: str
-    price: msgspec.Raw
-    ts: int
-    source: str
-    seq: int
-    sma: msgspec.Raw = msgspec.Raw(b"null")
-    alert: str | None = None
-
-
-_decode_latest = msgspec.json.Decoder(_Latest).decode
-
-
-def parse_latest(ticker: str, text: str) -> Enriched:
-    """Read a value of `latest:{p}`; raise `InvalidEntry` for anything that `commit` did not write."""
-    try:
-        found = _decode_latest(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidEntry(str(error)) from None
-    if found.ticker != ticker:
-        raise InvalidEntry(f"ticker {found.ticker[:40]!r} stands under another name")
-    sma = bytes(found.sma).decode()
-    return parse_enriched(
-        {
-            "seq": str(found.seq),
-            "ticker": ticker,
-            "price": bytes(found.price).decode(),
-            "ts": str(found.ts),
-            "source": found.source,
-            "tick_id": "0-0",  # not kept with the latest value, and not shown to clients
-            "sma": "" if sma == "null" else sma,
-            "alert": found.alert or "",
-        }
-    )

@@ -1,6 +1,6 @@
 """The stream `market`: whether the exchange trades, said when it changes and followed by every gateway."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -38,6 +38,18 @@ async def listen(redis: Redis, after: str, *, block_ms: int) -> Heard:
         _, newest = await pipeline.execute()
     except ResponseError as error:
         raise TransientError(str(error)) from error
+    return _heard(newest)
+
+
+async def newest(redis: Redis) -> Heard:
+    """The newest entry there is; raise `TransientError` if Redis refuses."""
+    try:
+        return _heard(await redis.xrevrange(streams.MARKET, count=1))
+    except ResponseError as error:
+        raise TransientError(str(error)) from error
+
+
+def _heard(newest: Any) -> Heard:
     if not newest:
         return Heard(NOTHING_YET, None)
     entry_id, fields = newest[0]

@@ -1,0 +1,124 @@
+"""The shapes of the answers, for the documentation: the answers themselves are joined from texts (`services.api.json_text`)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+Price = Annotated[float, Field(description="The exact decimal that was stored: read it as one, not as a float.", examples=[255.78])]
+Seq = Annotated[int, Field(description="Number of the tick within its partition.", ge=1)]
+Direction = Literal["bullish", "bearish"]
+
+
+class Stock(BaseModel):
+    """The latest value of a ticker."""
+
+    ticker: str
+    price: Price
+    sma: Price | None = Field(description="Null until there were SMA_PERIOD prices.")
+    alert: Direction | None = Field(description="Whether this very price crossed its average.")
+    ts: datetime
+    seq: Seq
+
+
+class Tick(BaseModel):
+    """One price at one time."""
+
+    ticker: str
+    price: Price
+    ts: datetime
+    source: str
+    volume: Price | None
+
+
+class TickPage(BaseModel):
+    """Newest first."""
+
+    items: list[Tick]
+    next: str | None = Field(description="`cursor` of the next page; null at the end.")
+
+
+class Bar(BaseModel):
+    """An interval in which there were ticks."""
+
+    ts: datetime = Field(description="Its begin.")
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    volume: Price | None = Field(description="Null if no tick had one.")
+    count: int = Field(ge=1)
+
+
+class BarSeries(BaseModel):
+    """Oldest first."""
+
+    items: list[Bar]
+
+
+class Alert(BaseModel):
+    """A price that crossed its moving average, and what it was judged by."""
+
+    id: str
+    ticker: str
+    direction: Direction
+    price: Price
+    sma: Price | None
+    ts: datetime
+    seq: Seq
+    window: list[Price] | None = Field(description="The prices that `sma` is the mean of, oldest first, the alert's own last.")
+    previous_sma: Price | None
+    previous_price: Price | None
+
+
+class AlertPage(BaseModel):
+    """Newest first."""
+
+    items: list[Alert]
+    next: str | None = Field(description="`cursor` of the next page; null at the end.")
+
+
+class Market(BaseModel):
+    """Whether the exchange trades, and why."""
+
+    exchange: str
+    status: Literal["open", "pre", "post", "closed"]
+    reason: str
+    next_open: datetime | None
+    next_close: datetime | None
+    ts: datetime
+
+
+class Healthy(BaseModel):
+    """Both servers answer."""
+
+    status: Literal["ok"]
+
+
+class BadParameter(BaseModel):
+    """A parameter, and what is wrong with it."""
+
+    parameter: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[BadParameter] | None = Field(default=None, description="With 422.")
+    down: list[str] | None = Field(default=None, description="With 503 of /healthz: the servers that do not answer.")
+
+
+_DESCRIPTIONS = {404: "Not found", 422: "A bad parameter", 503: "Redis or PostgreSQL is away; worth another try soon"}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route declares of its errors."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}

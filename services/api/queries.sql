@@ -1,0 +1,107 @@
+-- Rows come newest first by (ts, incarnation, partition, seq), the ends of an index: no function stands on a column in a WHERE.
+-- Numbers leave as text, so that nobody makes a float of them.
+
+-- name: ticks
+-- $1 ticker, $2 start, $3 … $6 the place behind which the page begins, $7 how many.
+SELECT ticker, trim_scale(price)::text AS price, ts, source, trim_scale(volume)::text AS volume, incarnation, partition, seq
+FROM ticks
+WHERE ticker = $1 AND ts >= $2 AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+LIMIT $7
+
+-- name: newest_tick
+-- When the newest tick of a ticker within a span was; null: there is none.
+SELECT max(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3
+
+-- name: oldest_tick
+SELECT min(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3
+
+-- name: bars
+-- $1 ticker, $2 start and $3 end, both aligned, $4 the length of a bar. The two arrays are one aggregate to PostgreSQL.
+SELECT ts, open::text, high::text, low::text, close::text, volume::text, count
+FROM (
+    SELECT date_bin($4, ts, '1970-01-01T00:00:00Z') AS ts,
+           trim_scale((array_agg(price ORDER BY ts, incarnation, partition, seq))[1]) AS open,
+           trim_scale(max(price)) AS high,
+           trim_scale(min(price)) AS low,
+           trim_scale((array_agg(price ORDER BY ts, incarnation, partition, seq))[count(*)]) AS close,
+           trim_scale(sum(volume)) AS volume,
+           count(*) AS count
+    FROM ticks
+    WHERE ticker = $1 AND ts >= $2 AND ts < $3
+    GROUP BY 1
+) AS bar
+ORDER BY ts
+
+-- name: alerts
+-- $1 directions, $2 start, $3 … $6 the place behind which the page begins, $7 how many, $8 SMA_PERIOD.
+SELECT incarnation || '.' || partition || '.' || seq AS id, ticker, direction, trim_scale(price)::text AS price,
+       trim_scale(sma)::text AS sma, ts, "window", previous_sma, previous_price, incarnation, partition, seq
+FROM (
+    SELECT incarnation, partition, seq, ticker, alert AS direction, price, sma, ts
+    FROM enriched
+    WHERE alert IS NOT NULL AND alert = ANY ($1) AND ts >= $2 AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+    ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+    LIMIT $7
+) AS alert
+CROSS JOIN LATERAL (@evidence) AS evidence
+ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+
+-- name: alerts_of_ticker
+-- As above, and $9 the ticker: a condition on it that may be absent would be no index condition.
+SELECT incarnation || '.' || partition || '.' || seq AS id, ticker, direction, trim_scale(price)::text AS price,
+       trim_scale(sma)::text AS sma, ts, "window", previous_sma, previous_price, incarnation, partition, seq
+FROM (
+    SELECT incarnation, partition, seq, ticker, alert AS direction, price, sma, ts
+    FROM enriched
+    WHERE ticker = $9 AND alert IS NOT NULL AND alert = ANY ($1) AND ts >= $2
+      AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+    ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+    LIMIT $7
+) AS alert
+CROSS JOIN LATERAL (@evidence) AS evidence
+ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+
+-- name: evidence
+-- The prices that an alert was judged by: its own and those before it of the same ticker, in the order in which they were
+-- committed (not that of ts: trades may come late). Of an older incarnation only what the alert's own one continued, its
+-- lost suffix has numbers that were given out again. Whether these are the right prices the average itself tells: `sma` is
+-- their mean, to half of its last digit. After a change of SMA_PERIOD, a gap or deleted rows it is not, and nothing is shown.
+WITH own AS MATERIALIZED (
+    SELECT row.price, row.sma, row.incarnation, row.seq
+    FROM enriched AS row
+    WHERE row.ticker = alert.ticker AND row.incarnation = alert.incarnation AND row.partition = alert.partition AND row.seq <= alert.seq
+    ORDER BY row.seq DESC
+    LIMIT $8
+),
+inherited AS MATERIALIZED (
+    SELECT row.price, row.sma, row.incarnation, row.seq
+    FROM enriched AS row
+    WHERE (SELECT count(*) FROM own) < $8
+      AND row.ticker = alert.ticker AND row.incarnation < alert.incarnation AND row.partition = alert.partition
+      AND row.seq < (
+          SELECT first.seq FROM enriched AS first
+          WHERE first.incarnation = alert.incarnation AND first.partition = alert.partition
+          ORDER BY first.seq LIMIT 1
+      )
+    ORDER BY row.incarnation DESC, row.seq DESC
+    LIMIT $8
+),
+back AS (
+    SELECT price, sma, row_number() OVER (ORDER BY incarnation DESC, seq DESC) AS back
+    FROM (SELECT * FROM own UNION ALL SELECT * FROM inherited) AS both
+)
+SELECT CASE WHEN is_proven THEN prices END AS "window",
+       CASE WHEN is_proven THEN previous_sma END AS previous_sma,
+       CASE WHEN is_proven THEN previous_price END AS previous_price
+FROM (
+    SELECT array_agg(trim_scale(price)::text ORDER BY back DESC) AS prices,
+           count(*) = $8 AND abs(sum(price) - alert.sma * $8) * 2000000 <= $8 AS is_proven,
+           max(trim_scale(sma)::text) FILTER (WHERE back = 2) AS previous_sma,
+           max(trim_scale(price)::text) FILTER (WHERE back = 2) AS previous_price
+    FROM back
+    WHERE back <= $8
+) AS found
+
+-- name: partitions
+SELECT partitions FROM deployment

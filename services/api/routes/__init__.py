@@ -1,0 +1,1 @@
+"""The paths of the contract, a module per subject."""
