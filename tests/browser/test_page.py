@@ -36,6 +36,9 @@ DRAWN = """() => ({
   stored: tickstream.ticks().findLast((tick) => tick.isStored).at,
 })"""
 
+BEYOND_THE_EDGE = """() => [...document.querySelectorAll('main *')]
+  .filter((each) => each.getBoundingClientRect().right > innerWidth && !each.closest('#chart'))
+  .map((each) => each.outerHTML.slice(0, 80))"""
 CORNER_OF_CHART = """() => {
   const copy = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   copy.drawImage(document.querySelector('#chart canvas'), 0, 0);
@@ -45,7 +48,7 @@ CORNER_OF_CHART = """() => {
 
 async def test_prices_move_alerts_come_and_the_market_is_named(deployment: Deployment, visit: Visit) -> None:
     await visit.open(deployment)
-    assert [await row.get_attribute("data-ticker") for row in await visit.page.query_selector_all("#prices tr")] == ["AAPL", "BRK.B", "TSLA"]
+    await visit.holds("[...document.querySelectorAll('#prices tr')].map((row) => row.dataset.ticker).join() === 'AAPL,BRK.B,TSLA'")
     before = await visit.text("#prices tr[data-ticker=TSLA] td.price")
     await visit.holds("(old) => document.querySelector('[data-ticker=TSLA] td.price').textContent !== old", before)
     await visit.page.wait_for_selector("#alerts li")
@@ -116,10 +119,10 @@ async def test_a_gateway_that_is_killed_is_told_and_no_alert_is_missing_when_it_
     await visit.holds("['disconnected', 'connecting'].includes(document.querySelector('#connection').textContent)")
     await visit.holds("/no gateway answers at ws:/.test(document.querySelector('#banner').textContent)")
     stood = await visit.run("tickstream.prices().find((stock) => stock.ticker === 'AAPL').seq")
-    missed = await deployment.database.fetchval("SELECT count(*) FROM alerts")
+    before = int(await deployment.database.fetchval("SELECT count(*) FROM alerts"))
 
     async def have_more_come() -> bool:
-        return int(await deployment.database.fetchval("SELECT count(*) FROM alerts")) > missed + 2
+        return bool(await deployment.database.fetchval("SELECT count(*) > $1 FROM alerts", before + 2))
 
     await deployment.pipeline.until(have_more_come, "alerts while the page is disconnected")
     deployment.services["gateway"] = deployment.pipeline.start("gateway")
@@ -127,7 +130,7 @@ async def test_a_gateway_that_is_killed_is_told_and_no_alert_is_missing_when_it_
     await visit.holds("(seq) => tickstream.prices().find((stock) => stock.ticker === 'AAPL').seq > seq", stood)
     oldest = await visit.run("tickstream.alerts().at(-1).ts")
     stored = [row["id"] for row in await deployment.database.fetch(ALERTS, oldest)]
-    await visit.holds("(ids) => { const seen = tickstream.alerts().map(({ id }) => id); return ids.every((id) => seen.includes(id)); }", stored)
+    await visit.holds("(ids) => ids.every((id) => tickstream.alerts().some((alert) => alert.id === id))", stored)
     assert len(stored) > 3
     ids = await visit.run("tickstream.alerts().map(({ id }) => id)")
     assert len(ids) == len(set(ids))
@@ -165,8 +168,7 @@ async def test_a_narrow_page_has_nothing_to_scroll_sideways(deployment: Deployme
     await visit.page.wait_for_selector("#alerts li")
     await visit.holds(IS_JOINED)
     assert await visit.run("document.documentElement.scrollWidth") == 360
-    overflowing = "[...document.querySelectorAll('main *')].filter((each) => each.getBoundingClientRect().right > 360.5 && !each.closest('#chart'))"
-    assert await visit.run(f"{overflowing}.map((each) => each.outerHTML.slice(0, 80))") == []
+    assert await visit.run(BEYOND_THE_EDGE) == []
 
 
 async def test_light_and_dark_follow_the_system_even_while_the_page_is_open(deployment: Deployment, visit: Visit) -> None:

@@ -67,6 +67,7 @@ function itemOf(alert, now) {
   );
   item.querySelector("time").dateTime = alert.ts;
   item.querySelector("button").type = "button";
+  item.querySelector("button").title = alert.ticker;
   item.querySelector(".direction").dataset.direction = alert.direction;
   return item;
 }

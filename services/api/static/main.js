@@ -14,7 +14,7 @@ import { Table } from "/static/table.js";
 const ALERTS_AT_START = 100;
 const FILL_AGAIN_MS = [1_000, 4_000];
 /** Alerts of the last moments before a snapshot may not be stored yet when it comes. */
-const CONFIG_AGAIN_MS = 3_000;
+const TRY_AGAIN_MS = 3_000;
 
 const at = (id) => document.getElementById(id);
 const board = new Board();
@@ -26,6 +26,7 @@ let connection = { phase: "connecting" };
 let chart = null;
 let pointed = null;
 let isDrawing = false;
+let fillingAgain = null;
 const changed = new Set();
 
 /* From the gateway */
@@ -69,6 +70,7 @@ function tell(state) {
 /* From REST */
 
 async function fillAlerts() {
+  clearTimeout(fillingAgain);
   try {
     const { items } = await readAlerts({ limit: ALERTS_AT_START });
     board.alerts.add(items.toReversed()).forEach((alert) => changed.add(alert.ticker));
@@ -76,6 +78,7 @@ async function fillAlerts() {
   } catch (error) {
     if (!(error instanceof RestError)) throw error;
     at("alerts-note").textContent = `No earlier alerts: ${error.message}`;
+    fillingAgain = setTimeout(fillAlerts, TRY_AGAIN_MS);
   }
   redraw();
 }
@@ -173,8 +176,8 @@ async function configured() {
     try {
       return await readConfig();
     } catch (error) {
-      tell({ phase: "waiting", reason: `where the gateway is cannot be read: ${error.message}`, retryAt: Date.now() + CONFIG_AGAIN_MS });
-      await new Promise((resolve) => setTimeout(resolve, CONFIG_AGAIN_MS));
+      tell({ phase: "waiting", reason: `where the gateway is cannot be read: ${error.message}`, retryAt: Date.now() + TRY_AGAIN_MS });
+      await new Promise((resolve) => setTimeout(resolve, TRY_AGAIN_MS));
     }
   }
 }
@@ -191,7 +194,7 @@ function onChart(opened) {
 
 function onNoChart() {
   at("chart").classList.add("empty");
-  at("chart").textContent = "The chart library is not installed: `make install` fetches it. Everything else works.";
+  at("chart").textContent = "The chart library is not installed: `make assets` fetches it. Everything else works.";
 }
 
 /** What tests and curious readers may look at; nothing here changes anything. */

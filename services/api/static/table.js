@@ -102,7 +102,7 @@ class Row {
     const heading = document.createElement("th");
     heading.scope = "row";
     this.#button.type = "button";
-    this.#button.textContent = ticker;
+    this.#button.textContent = this.#button.title = ticker;
     this.#button.setAttribute("aria-pressed", "false");
     heading.append(this.#button);
     this.element.append(heading);
