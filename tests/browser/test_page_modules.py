@@ -18,7 +18,8 @@ SERIES = """async (steps) => {
   const { TickSeries } = await import("/static/ticks.js");
   const series = new TickSeries();
   const joined = steps.map(([what, argument]) => (series[what](argument), series.isJoined));
-  return { joined, ticks: series.ticks.map(({ at, price }) => [at, price]), points: series.points(2) };
+  const [ticks, stored] = [series.ticks.map(({ at, price }) => [at, price]), series.ticks.map(({ isStored }) => isStored)];
+  return { joined, ticks, stored, points: series.points(2) };
 }"""
 
 
@@ -101,7 +102,13 @@ async def test_what_live_entries_left_out_comes_with_the_history(modules: Visit)
 
 async def test_a_live_tick_that_history_has_already_is_no_second_one(modules: Visit) -> None:
     steps = [["settle", [row(2000, "2"), row(1000, "1")]], ["add", live(2000, "2")], ["add", live(1000, "1")]]
-    assert (await modules.run(SERIES, steps))["ticks"] == [[1000, "1"], [2000, "2"]]
+    series = await modules.run(SERIES, steps)
+    assert series["ticks"] == [[1000, "1"], [2000, "2"]]
+    assert series["stored"] == [True, True]
+
+
+async def test_of_two_live_ticks_of_one_moment_the_later_holds(modules: Visit) -> None:
+    assert (await modules.run(SERIES, [["add", live(1000, "1")], ["add", live(1000, "2")]]))["ticks"] == [[1000, "2"]]
 
 
 async def test_after_a_break_history_has_to_reach_the_next_live_tick(modules: Visit) -> None:

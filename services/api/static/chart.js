@@ -24,13 +24,15 @@ class Chart {
   #drawn = [];
   #alertsDrawn = "";
   #colours;
-  #isInSight = false;
+  /** The reader has moved the view, or it is full: then it is not ours to set. */
+  #isViewKept = false;
 
   constructor(place, library) {
     this.#chart = library.createChart(place, options());
     this.#sma = this.#chart.addSeries(library.LineSeries, { lineWidth: 2, lineStyle: library.LineStyle.Solid, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false });
     this.#price = this.#chart.addSeries(library.LineSeries, { lineWidth: 2 });
     this.#markers = library.createSeriesMarkers(this.#price, []);
+    ["wheel", "pointerdown"].forEach((kind) => place.addEventListener(kind, () => (this.#isViewKept = true), { passive: true }));
     this.#paint();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
   }
@@ -48,21 +50,21 @@ class Chart {
   /** Another ticker follows: forget what is drawn, and show the newest. */
   clear() {
     this.#drawn = [];
-    this.#isInSight = false;
+    this.#isViewKept = false;
     this.#price.setData([]);
     this.#sma.setData([]);
     this.#chart.priceScale("right").applyOptions({ autoScale: true });
   }
 
-  /** Draw points, ascending, and the alerts that fall on them; until `hasHistory` the view is not the reader's to keep. */
-  show(points, alerts, hasHistory) {
+  /** Draw points, ascending, and the alerts that fall on them. */
+  show(points, alerts) {
     const same = commonLength(this.#drawn, points);
     if (isContinued(this.#drawn, points, same)) points.slice(same).forEach((point) => this.#append(point));
     else this.#replace(points);
     this.#drawn = points;
     this.#mark(points, alerts);
-    if (!this.#isInSight && points.length) this.#lookAtNewest(points);
-    this.#isInSight ||= hasHistory && points.length > 0;
+    if (!this.#isViewKept && points.length) this.#lookAtNewest(points);
+    this.#isViewKept ||= points.length >= MOST_IN_SIGHT;
   }
 
   #append(point) {

@@ -127,7 +127,7 @@ function draw() {
 function drawChart() {
   if (!history.ticker) return;
   const points = history.series.points(history.period);
-  chart?.show(points, history.alerts.values(), history.series.newestStored !== null);
+  chart?.show(points, history.alerts.values());
   showLegend(pointed ?? null);
 }
 

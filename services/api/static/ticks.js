@@ -47,22 +47,13 @@ export class TickSeries {
     this.#firstLive = this.#newestStored = null;
   }
 
-  /** Take a live entry; `seq` is for the caller to watch. */
+  /** Take a live entry; of two of one moment the later tells what holds, unless REST told it. `seq` is for the caller to watch. */
   add({ at, price, sma }) {
     this.#firstLive ??= at;
-    if (this.#newestStored !== null && at <= this.#newestStored) {
-      const same = this.#ticks.findLast((tick) => tick.at === at);
-      if (same) same.sma = sma;
-      return;
-    }
-    this.#insert({ at, price, sma, isStored: false });
-  }
-
-  #insert(tick) {
-    const place = this.#ticks.findLastIndex((other) => other.at <= tick.at) + 1;
-    // Two entries of one moment: the later one tells what holds.
-    if (this.#ticks[place - 1]?.at === tick.at) this.#ticks[place - 1] = tick;
-    else this.#ticks.splice(place, 0, tick);
+    const place = this.#ticks.findLastIndex((tick) => tick.at <= at) + 1;
+    const before = this.#ticks[place - 1];
+    if (before?.at !== at) this.#ticks.splice(place, 0, { at, price, sma, isStored: false });
+    else Object.assign(before, before.isStored ? { sma } : { price, sma });
     this.#bound();
   }
 
