@@ -1,7 +1,8 @@
-"""Pictures of the terminal for the README, of a real pipeline: python -m scripts.screenshots
+"""Pictures for the README, of a real pipeline: python -m scripts.screenshots
 
 Starts `tickstream up` in a temporary directory with embedded servers and the simulator, and draws what `watch`, `status`
-and `tail` show of it as SVG into docs/images/. The pictures ask for nothing from elsewhere, no font either.
+and `tail` show of it as SVG into docs/images/, then the page, light and dark, as PNG, where there is a Chromium. The pictures
+ask for nothing from elsewhere, no font either.
 """
 
 import asyncio
@@ -12,8 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from fcntl import ioctl
@@ -23,6 +24,7 @@ from socket import gethostname
 from struct import pack
 from termios import TIOCSWINSZ
 
+from playwright.async_api import Browser, async_playwright
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -44,6 +46,16 @@ GATEWAY_PORT = 8001
 ALERTED_TICKERS = 15
 """The table is drawn when so many tickers have had an alert and all prices have moved."""
 PATIENCE_SECONDS = 120.0
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_SWITCHES = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+PAGE_PIXELS = (1280, 800)
+PAGE_POINTS = 110
+"""The page is drawn when its chart is full: a point a second."""
+PAGE_IS_FULL = f"""() => new Promise((resolve) => setInterval(() => {{
+  if (tickstream.isJoined() && tickstream.chart()?.price.length >= {PAGE_POINTS}) resolve();
+}}, 200))"""
+MOST_PNG_BYTES = 200_000
 
 THEME = TerminalTheme(
     (13, 17, 23),
@@ -113,6 +125,8 @@ async def draw_all() -> None:
     save("watch", "tickstream watch", await watch())
     save("status", "tickstream status", await status())
     save("tail", "tickstream tail enriched", await asyncio.to_thread(tail))
+    if has_browser():
+        await draw_page()
 
 
 async def watch() -> Callable[[Console], None]:
@@ -163,6 +177,60 @@ def tail() -> Callable[[Console], None]:
     os.close(ours)
     text = Text.from_ansi("\n".join(written.decode().splitlines()[:TAIL_LINES]))
     return lambda console: console.print(text)
+
+
+def has_browser() -> bool:
+    """Whether the page can be drawn; says so if not."""
+    if not CHROMIUM.exists():
+        print(f"docs/images/page-*.png are left as they were: {CHROMIUM} is missing", file=sys.stderr)
+    return CHROMIUM.exists()
+
+
+async def draw_page() -> None:
+    """The page in both colour schemes."""
+    async with api() as url, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_SWITCHES))
+        for scheme in ("light", "dark"):
+            await photograph(browser, url, scheme == "dark", IMAGES / f"page-{scheme}.png")
+        await browser.close()
+
+
+@asynccontextmanager
+async def api() -> AsyncIterator[str]:
+    """An API of our own on the servers of the pipeline; its URL."""
+    port = find_free_port()
+    variables = {**os.environ, "API_PORT": str(port), "METRICS_PORT": "0", "LOG_LEVEL": "error"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.api", env=variables, stdin=subprocess.DEVNULL)
+    try:
+        while is_port_free("127.0.0.1", port):
+            if process.returncode is not None:
+                sys.exit("the API has ended")
+            await asyncio.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def photograph(browser: Browser, url: str, is_dark: bool, path: Path) -> None:
+    """Write the picture of the page once it is full and no price flashes."""
+    width, height = PAGE_PIXELS
+    page = await browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme="dark" if is_dark else "light", reduced_motion="reduce"
+    )
+    await page.goto(url)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # Not wait_for_function: that evaluates text, which the page's policy refuses.
+        await page.evaluate(PAGE_IS_FULL)
+    keep(path, await page.screenshot())
+
+
+def keep(path: Path, picture: bytes) -> None:
+    """Write a picture that does not weigh too much for a README."""
+    assert len(picture) < MOST_PNG_BYTES, f"{path.name} has {len(picture)} bytes"
+    path.write_bytes(picture)
+    print(path.relative_to(ROOT))
 
 
 def save(name: str, title: str, draw: Callable[[Console], None]) -> None:
