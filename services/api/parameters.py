@@ -16,7 +16,11 @@ MOST_ROWS = 1000
 ROWS = 100
 
 TIME_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0, "maximum": 253_402_300_799_999}],
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
+        {"type": "integer", "minimum": -62_135_596_800_000, "maximum": 253_402_300_799_999},
+    ],
 }
 
 

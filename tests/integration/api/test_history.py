@@ -148,7 +148,8 @@ async def test_an_alert_shows_the_prices_it_was_judged_by(api: Api) -> None:
 
 
 async def test_evidence_follows_the_order_of_commits_not_that_of_event_times(api: Api) -> None:
-    await api.store("enriched", [enriched(1, "1"), enriched(2, "2", ts=at(9)), enriched(3, "9", "4", "bullish")])
+    late = enriched(1, "50", ts=at(2.5))
+    await api.store("enriched", [late, enriched(2, "1", ts=at(2)), enriched(3, "2", ts=at(9)), enriched(4, "9", "4", "bullish")])
     ((item),) = (await api.json("/api/alerts"))["items"]
     assert (item["window"], item["previous_price"]) == ([1, 2, 9], 2)
 

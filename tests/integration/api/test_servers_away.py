@@ -23,6 +23,11 @@ async def statuses(client: httpx.AsyncClient, paths: tuple[str, ...]) -> set[int
     return {answer.status_code for answer in answers}
 
 
+def client_of(port: int) -> httpx.AsyncClient:
+    """A client of the API there."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+
+
 async def is_healthy_again(client: httpx.AsyncClient) -> None:
     """Wait until /healthz answers 200."""
     async with asyncio.timeout(30):
@@ -36,7 +41,7 @@ async def test_redis_away_and_back(redis_server: EmbeddedRedis, database_url: st
         await migrate_redis(redis, PARTITIONS, PERIOD)
     async with (
         running(redis_server.url, database_url) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        client_of(port) as client,
     ):
         assert await statuses(client, (*FROM_REDIS, *FROM_POSTGRES)) == {200, 404}
         redis_server.stop()
@@ -56,7 +61,7 @@ async def test_postgresql_away_and_back(redis_url: str, postgres_server: Embedde
         await migrate_redis(redis, PARTITIONS, PERIOD)
     async with (
         running(redis_url, postgres_server.url) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        client_of(port) as client,
     ):
         assert await statuses(client, FROM_POSTGRES) == {200}
         postgres_server.stop()
