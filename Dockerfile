@@ -1,6 +1,6 @@
 # One file for every image; each holds one service's code and packages and nothing of the others:
 #   docker build --build-arg SERVICE=gateway -t tickstream-gateway .
-# SERVICE: fetcher, analyzer, persister, gateway, or admin (the commands `migrate` and `status`).
+# SERVICE: fetcher, analyzer, persister, gateway, api (after `make assets`: its pages' files are fetched by make), or admin (the commands `migrate` and `status`).
 
 # The version that the test suite runs on. For builds that never change, add the digest, here or in the command:
 #   --build-arg PYTHON=3.11.18-slim-trixie@sha256:…   (docker buildx imagetools inspect python:3.11.18-slim-trixie shows it)
@@ -51,21 +51,23 @@ LABEL org.opencontainers.image.title="tickstream ${SERVICE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# METRICS_HOST and GATEWAY_HOST: loopback inside a container is out of reach for everybody else.
+# METRICS_HOST, GATEWAY_HOST and API_HOST: loopback inside a container is out of reach for everybody else.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     METRICS_HOST=0.0.0.0 \
     METRICS_PORT=9100 \
     GATEWAY_HOST=0.0.0.0 \
-    GATEWAY_PORT=8001
+    GATEWAY_PORT=8001 \
+    API_HOST=0.0.0.0 \
+    API_PORT=8000
 COPY --from=builder /venv /venv
 COPY --from=builder /app /app
 # A number, so that `runAsNonRoot` of Kubernetes can tell; it owns no file.
 USER 10001:10001
 WORKDIR /app
-# 9100: /metrics, /healthz, /readyz. 8001: WebSocket, in the gateway.
-EXPOSE 9100 8001
+# 9100: /metrics, /healthz, /readyz. 8001: WebSocket, in the gateway. 8000: REST and pages, in the api.
+EXPOSE 9100 8001 8000
 STOPSIGNAL SIGTERM
 # Not through urllib: it would ask a proxy of the environment for 127.0.0.1.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \

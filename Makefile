@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench docs screenshots faults migrate status install install-dev lock clean
+.PHONY: help run test lint bench docs screenshots faults migrate status install install-dev assets lock clean
 
 PY = .venv/bin/python
 TICKSTREAM = $(PY) -m services.admin
@@ -45,9 +45,13 @@ status: install ## partitions, lengths, lag and holders
 
 install: ## what `make run` needs, into .venv
 	@sh scripts/install.sh run
+	@sh scripts/assets.sh
 
 install-dev: ## what tests and checks need, too
 	@sh scripts/install.sh dev
+	@sh scripts/assets.sh
+
+assets: install ## what the pages load in a browser, into services/api/static/vendor (part of install)
 
 screenshots: install-dev ## draw docs/images/ again, from a real pipeline
 	@exec $(PY) -m scripts.screenshots
@@ -55,5 +59,5 @@ screenshots: install-dev ## draw docs/images/ again, from a real pipeline
 lock: ## compile pyproject.toml into requirements/*.txt again (needs uv)
 	@sh scripts/lock.sh
 
-clean: ## remove .venv; the data in .data stays
-	rm -rf .venv
+clean: ## remove what was installed; the data in .data stays
+	rm -rf .venv node_modules services/api/static/vendor

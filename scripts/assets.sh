@@ -31,7 +31,7 @@ fi
 echo "Fetching the pages' two packages …"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! run_npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000 >"$log" 2>&1; then
+if ! run_npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=0 --fetch-timeout=20000 >"$log" 2>&1; then
     missing "npm could not fetch them ($(grep -m 1 -i 'npm err' "$log" | cut -c 1-120))"
 fi
 

@@ -1,4 +1,4 @@
-"""Installs the locked packages into .venv, with the standard library alone: `python scripts/install.py run|dev`.
+"""Installs the locked packages into .venv, with the standard library alone: `python scripts/install.py run|dev|node`.
 
 While packages are written `.venv/.installing` exists: an interrupted installation is thrown away, never trusted.
 Nothing is done when the lock files are those of the last installation.
@@ -21,8 +21,9 @@ INSTALLING = VENV / ".installing"
 LOCKS = {
     "run": ["requirements/run.txt"],
     "dev": ["requirements/dev.txt", "requirements/bokeh.txt"],
+    "node": ["requirements/node.txt"],
 }
-CONTAINS = {"run": ["run"], "dev": ["dev", "run"]}
+CONTAINS = {"run": ["run"], "dev": ["dev", "run"], "node": ["node"]}
 """What else is installed once a set is: the development set has every package of the other."""
 
 COMMAND = """\

@@ -68,28 +68,28 @@ ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
 -- lost suffix has numbers that were given out again. Whether these are the right prices the average itself tells: `sma` is
 -- their mean, to half of its last digit. After a change of SMA_PERIOD, a gap or deleted rows it is not, and nothing is shown.
 WITH own AS MATERIALIZED (
-    SELECT row.price, row.sma, row.incarnation, row.seq
-    FROM enriched AS row
-    WHERE row.ticker = alert.ticker AND row.incarnation = alert.incarnation AND row.partition = alert.partition AND row.seq <= alert.seq
-    ORDER BY row.seq DESC
+    SELECT event.price, event.sma, event.incarnation, event.seq
+    FROM enriched AS event
+    WHERE event.ticker = alert.ticker AND event.incarnation = alert.incarnation AND event.partition = alert.partition AND event.seq <= alert.seq
+    ORDER BY event.seq DESC
     LIMIT $8
 ),
 inherited AS MATERIALIZED (
-    SELECT row.price, row.sma, row.incarnation, row.seq
-    FROM enriched AS row
+    SELECT event.price, event.sma, event.incarnation, event.seq
+    FROM enriched AS event
     WHERE (SELECT count(*) FROM own) < $8
-      AND row.ticker = alert.ticker AND row.incarnation < alert.incarnation AND row.partition = alert.partition
-      AND row.seq < (
+      AND event.ticker = alert.ticker AND event.incarnation < alert.incarnation AND event.partition = alert.partition
+      AND event.seq < (
           SELECT first.seq FROM enriched AS first
           WHERE first.incarnation = alert.incarnation AND first.partition = alert.partition
           ORDER BY first.seq LIMIT 1
       )
-    ORDER BY row.incarnation DESC, row.seq DESC
+    ORDER BY event.incarnation DESC, event.seq DESC
     LIMIT $8
 ),
 back AS (
     SELECT price, sma, row_number() OVER (ORDER BY incarnation DESC, seq DESC) AS back
-    FROM (SELECT * FROM own UNION ALL SELECT * FROM inherited) AS both
+    FROM (SELECT * FROM own UNION ALL SELECT * FROM inherited) AS chain
 )
 SELECT CASE WHEN is_proven THEN prices END AS "window",
        CASE WHEN is_proven THEN previous_sma END AS previous_sma,

@@ -15,6 +15,7 @@ import pytest
 
 from services.admin.migrate import MigrateSettings
 from services.analyzer.settings import AnalyzerSettings
+from services.api.settings import ApiSettings
 from services.fetcher.settings import FetcherSettings
 from services.gateway.settings import GatewaySettings
 from services.persister.settings import PersisterSettings
@@ -37,6 +38,7 @@ from tests.architecture.deployment import (
 SETTINGS: dict[str, type[Settings]] = {
     "admin": MigrateSettings,
     "analyzer": AnalyzerSettings,
+    "api": ApiSettings,
     "fetcher": FetcherSettings,
     "gateway": GatewaySettings,
     "persister": PersisterSettings,
@@ -109,14 +111,16 @@ def test_any_number_of_a_service_can_run(name: str) -> None:
 
 def test_ports_are_those_of_the_settings() -> None:
     environment = image_environment()
-    gateway = GatewaySettings.model_fields["gateway_port"].default
-    assert environment["GATEWAY_PORT"] == str(gateway)
-    assert [port.rsplit(":", 1)[1] for port in BUILT["gateway"]["ports"]] == [str(gateway)]
-    assert final("EXPOSE").split() == [environment["METRICS_PORT"], environment["GATEWAY_PORT"]]
+    for service, model in (("gateway", GatewaySettings), ("api", ApiSettings)):
+        port = str(model.model_fields[f"{service}_port"].default)
+        assert environment[f"{service.upper()}_PORT"] == port
+        assert [published.rsplit(":", 1)[1] for published in BUILT[service]["ports"]] == [port]
+    assert final("EXPOSE").split() == [environment[f"{name}_PORT"] for name in ("METRICS", "GATEWAY", "API")]
 
 
 def test_services_listen_where_other_containers_reach_them() -> None:
     assert {name: value for name, value in image_environment().items() if name.endswith("_HOST")} == {
+        "API_HOST": "0.0.0.0",
         "GATEWAY_HOST": "0.0.0.0",
         "METRICS_HOST": "0.0.0.0",
     }

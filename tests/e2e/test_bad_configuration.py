@@ -8,7 +8,19 @@ from tests.e2e.pipeline import SERVICES, Pipeline, Service
 
 SECRET = "hunter22"
 BAD = {
-    "gateway": {"GATEWAY_PORT": "99999", "GATEWAY_FLUSH_SECONDS": "-1", "LOG_LEVEL": "loud", "METRICS_PORT": "70000", "API_PORT": "8000"},
+    "gateway": {
+        "GATEWAY_PORT": "99999",
+        "GATEWAY_FLUSH_SECONDS": "-1",
+        "LOG_LEVEL": "loud",
+        "METRICS_PORT": "70000",
+        "REDIS_CLUSTER": "1",
+    },
+    "api": {
+        "DATABASE_URL": f"mysql://me:{SECRET}@db/x",
+        "API_PORT": "0",
+        "API_CORS_ORIGINS": "example.org",
+        "GATEWAY_PUBLIC_URL": "gateway",
+    },
     "persister": {"DATABASE_URL": f"mysql://me:{SECRET}@db/x", "PARTITIONS": "65", "LEASE_SECONDS": "soon"},
     "analyzer": {"SMA_PERIOD": "1", "REPLAY_WINDOW_SECONDS": "-1", "STREAM_CAP": "0", "GATEWAY_AUTH": "jwt"},
     "fetcher": {
@@ -22,7 +34,7 @@ BAD = {
     },
 }
 HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY")
-NOT_AVAILABLE = ("API_PORT", "GATEWAY_AUTH", "SOURCE")
+NOT_AVAILABLE = ("REDIS_CLUSTER", "GATEWAY_AUTH", "SOURCE")
 
 
 def lines_by_variable(service: Service) -> dict[str, str]:
@@ -33,7 +45,7 @@ def lines_by_variable(service: Service) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, "api"])
 async def test_each_bad_variable_is_named_once_with_its_value_and_what_is_allowed(name: str, tmp_path: Path) -> None:
     bad = {"REDIS_URL": f"http://me:{SECRET}@cache", **BAD[name]}
     async with Pipeline("redis://127.0.0.1:1", "postgresql://127.0.0.1:1/x", tmp_path, 4) as pipeline:

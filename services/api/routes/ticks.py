@@ -12,12 +12,12 @@ from fastapi.responses import StreamingResponse
 from services.api import json_text
 from services.api.answers import json_answer
 from services.api.database import Lane
-from services.api.keyset import Place, before, encode_cursor
+from services.api.keyset import Place, encode_cursor
 from services.api.models import TickPage, problems
-from services.api.parameters import MOST_ROWS, ROWS, Cursor, End, Start, Ticker
+from services.api.parameters import MOST_ROWS, ROWS, Cursor, End, Start, Ticker, place_behind
 from services.api.requests import CutOff
 from services.api.sources import Asked
-from services.api.spans import BEGIN_OF_TIME, END_OF_TIME
+from services.api.spans import BEGIN_OF_TIME
 from services.api.unavailable import Unavailable
 
 CHUNK_ROWS = 2000
@@ -52,7 +52,7 @@ async def ticks(
     format: OfFormat = Format.JSON,  # the contract's name
 ) -> Response:
     """The ticks of a ticker, newest first."""
-    span = Span(ticker, start or BEGIN_OF_TIME, cursor or before(end or END_OF_TIME))
+    span = Span(ticker, start or BEGIN_OF_TIME, place_behind(cursor, end))
     if format is Format.CSV:
         return await as_file(sources.database.long, span, limit)
     rows = await span.page(sources.database.pages, (limit or ROWS) + 1)

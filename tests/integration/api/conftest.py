@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -51,7 +50,14 @@ async def running(redis_url: str, database_url: str, **variables: Any) -> AsyncI
     """An API for the time of the block; its port."""
     port = find_free_port()
     settings = ApiSettings.model_validate(
-        {"redis_url": redis_url, "database_url": database_url, "sma_period": PERIOD, "partitions": PARTITIONS, "api_port": port, **variables}
+        {
+            "redis_url": redis_url,
+            "database_url": database_url,
+            "sma_period": PERIOD,
+            "partitions": PARTITIONS,
+            "api_port": port,
+            **variables,
+        }
     )
     stop = asyncio.Event()
     task = asyncio.create_task(serve(settings, stop))
@@ -87,9 +93,7 @@ async def start_api(redis_url: str, redis: Redis, database_url: str) -> AsyncIte
             await migrate_redis(redis, PARTITIONS, PERIOD)
             await migrate_postgres(database_url, PARTITIONS)
             port = await stack.enter_async_context(running(redis_url, database_url, **variables))
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
-            )
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False))
             database = await asyncpg.connect(database_url)
             stack.push_async_callback(database.close)
             return Api(client, database, redis, port)
@@ -101,8 +105,3 @@ async def start_api(redis_url: str, redis: Redis, database_url: str) -> AsyncIte
 async def api(start_api: Start) -> Api:
     """An API with the defaults."""
     return await start_api()
-
-
-def utc(text: str) -> datetime:
-    """A time from ISO-8601 with offset."""
-    return datetime.fromisoformat(text)

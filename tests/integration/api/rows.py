@@ -18,7 +18,13 @@ def at(seconds: float) -> datetime:
 
 
 def tick(
-    seq: int, price: str = "10", *, ts: datetime | None = None, ticker: str = "AAPL", volume: str | None = None, incarnation: str = INCARNATION
+    seq: int,
+    price: str = "10",
+    *,
+    ts: datetime | None = None,
+    ticker: str = "AAPL",
+    volume: str | None = None,
+    incarnation: str = INCARNATION,
 ) -> tuple[Any, ...]:
     """A row of `ticks`, a second after the one before unless told otherwise."""
     size = Decimal(volume) if volume is not None else None

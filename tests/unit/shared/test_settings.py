@@ -7,6 +7,7 @@ import pytest
 
 from services.admin.settings import UpSettings
 from services.analyzer.settings import AnalyzerSettings
+from services.api.settings import ApiSettings
 from services.fetcher.settings import FetcherSettings
 from services.gateway.settings import GatewaySettings
 from services.persister.settings import PersisterSettings
@@ -67,10 +68,10 @@ def test_every_variable_that_is_not_available_yet_is_one_of_the_contract() -> No
 
 
 def test_every_variable_of_the_contract_is_either_read_by_a_service_or_refused() -> None:
-    models = (AnalyzerSettings, FetcherSettings, GatewaySettings, PersisterSettings, UpSettings)
+    models = (AnalyzerSettings, ApiSettings, FetcherSettings, GatewaySettings, PersisterSettings, UpSettings)
     read = {name.upper() for model in models for name in model.model_fields}
     assert set(CONTRACT) - read == set(NOT_AVAILABLE)
-    assert read - set(CONTRACT) == {"SCALE"}
+    assert read - set(CONTRACT) == {"SCALE", "API_CORS_ORIGINS"}
 
 
 @pytest.mark.parametrize("name", NOT_AVAILABLE)
@@ -134,10 +135,16 @@ def test_a_bad_variable_is_one_line_with_name_value_and_what_is_allowed(
 def test_all_bad_variables_are_named_at_once_one_line_each(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DATABASE_URL", "mysql://root:hunter44@localhost")
     environment.setenv("REDIS_URL_FILE", "/nowhere/secret")
-    environment.setenv("API_PORT", "80")
+    environment.setenv("GATEWAY_AUTH", "jwt")
     environment.setenv("PARTITIONS", "0")
     environment.setenv("SMA_PERIOD", "x")
-    assert sorted(line.split("=")[0] for line in refused()) == ["API_PORT", "DATABASE_URL", "PARTITIONS", "REDIS_URL_FILE", "SMA_PERIOD"]
+    assert sorted(line.split("=")[0] for line in refused()) == [
+        "DATABASE_URL",
+        "GATEWAY_AUTH",
+        "PARTITIONS",
+        "REDIS_URL_FILE",
+        "SMA_PERIOD",
+    ]
 
 
 def test_a_value_of_several_lines_is_shown_in_one_and_cut(environment: pytest.MonkeyPatch) -> None:
