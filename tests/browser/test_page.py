@@ -2,7 +2,9 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
+import asyncpg
 import pytest
 from playwright.async_api import Route
 
@@ -24,6 +26,7 @@ GATEWAY_AWAY = ("WebSocket connection to", "Failed to load resource")
 """What the browser itself says of a server that is not there."""
 
 IS_JOINED = "tickstream.isJoined() && tickstream.chart()?.price.length > 0"
+NEWEST_OF_TSLA_IS_AFTER = "(ms) => tickstream.prices().find((stock) => stock.ticker === 'TSLA').at > ms"
 LIVE_SECONDS = """() => {
   const ticks = tickstream.ticks();
   const stored = ticks.findLastIndex((tick) => tick.isStored);
@@ -60,18 +63,23 @@ async def test_prices_move_alerts_come_and_the_market_is_named(deployment: Deplo
     await visit.holds("() => /^[A-Z.]+ (bullish|bearish) at /.test(document.querySelector('#announcement').textContent)")
 
 
-async def test_history_meets_live_ticks_without_gap_duplicate_or_disorder(deployment: Deployment, visit: Visit) -> None:
-    await visit.open(deployment, "#TSLA")
-    await visit.holds(IS_JOINED)
-    await visit.holds(f"({LIVE_SECONDS})() >= 3")
-    drawn = await visit.run(DRAWN)
+async def stored_until(deployment: Deployment, drawn: dict[str, Any]) -> list[asyncpg.Record]:
+    """The last tick of TSLA in each second, up to the last second that is drawn, once all of that is stored."""
     last = drawn["price"][-1]["time"]
 
     async def is_stored() -> bool:
         return bool(await deployment.database.fetchval("SELECT max(ts) > to_timestamp($1) FROM ticks WHERE ticker = 'TSLA'", last + 1))
 
     await deployment.pipeline.until(is_stored, "the ticks that the page shows to be stored")
-    rows = [row for row in await deployment.database.fetch(POINTS, "TSLA") if row["time"] <= last]
+    return [row for row in await deployment.database.fetch(POINTS, "TSLA") if row["time"] <= last]
+
+
+async def test_history_meets_live_ticks_without_gap_duplicate_or_disorder(deployment: Deployment, visit: Visit) -> None:
+    await visit.open(deployment, "#TSLA")
+    await visit.holds(IS_JOINED)
+    await visit.holds(f"({LIVE_SECONDS})() >= 3")
+    drawn = await visit.run(DRAWN)
+    rows = await stored_until(deployment, drawn)
     assert [point["time"] for point in drawn["price"]] == [row["time"] for row in rows]
     # Live entries are conflated: up to the newest row that was read each second shows its last tick, exactly.
     settled = [row for row in rows if row["time"] < drawn["stored"] // 1000]
@@ -81,6 +89,22 @@ async def test_history_meets_live_ticks_without_gap_duplicate_or_disorder(deploy
     averages = {point["time"]: point["value"] for point in drawn["sma"] if "value" in point}
     assert all(row["time"] in averages for row in rows if row["sma"])
     assert all(abs(Decimal(averages[row["time"]]) - Decimal(row["sma"])) < Decimal("0.000002") for row in settled if row["sma"])
+
+
+async def test_history_that_lags_is_read_again_until_it_meets_the_live_ticks(deployment: Deployment, visit: Visit) -> None:
+    deployment.services["persister"].pause()
+    try:
+        newest = await deployment.database.fetchval("SELECT max(ts) FROM ticks WHERE ticker = 'TSLA'")
+        await visit.open(deployment)
+        await visit.holds(NEWEST_OF_TSLA_IS_AFTER, newest.timestamp() * 1000 + 2000)
+        await visit.page.click("tr[data-ticker=TSLA]")
+        await visit.holds("tickstream.ticks().some((tick) => tick.isStored)")
+        assert not await visit.run("tickstream.isJoined()")
+    finally:
+        deployment.services["persister"].go_on()
+    await visit.holds(IS_JOINED)
+    drawn = await visit.run(DRAWN)
+    assert [point["time"] for point in drawn["price"]] == [row["time"] for row in await stored_until(deployment, drawn)]
 
 
 async def test_each_stored_alert_of_the_ticker_is_marked_on_the_chart(deployment: Deployment, visit: Visit) -> None:
