@@ -14,6 +14,7 @@ import msgspec
 from benchmarks.ground import Ground
 from benchmarks.report import Row
 from services.admin.migrate import migrate_postgres
+from services.api.database import queries
 from shared.partitions import partition_of
 from shared.postgres.calendar_days import bounds, day_of
 from shared.postgres.housekeeping import keep_house
@@ -31,7 +32,7 @@ NO_INDEX = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = o
 
 
 class Question(NamedTuple):
-    """A statement of `storage.sql` with its arguments, and the milliseconds it may take."""
+    """A statement of the API with its arguments, and the milliseconds it may take."""
 
     what: str
     name: str
@@ -77,7 +78,7 @@ async def make_rows(database: asyncpg.Connection, begin: datetime) -> None:
     every = timedelta(days=DAYS) / ROWS
     for first in range(0, ROWS, MADE_AT_ONCE):
         span = first, first + MADE_AT_ONCE
-        await database.execute(queries()["make"], INCARNATION, TICKERS, partitions, *span, begin, every)
+        await database.execute(making(), INCARNATION, TICKERS, partitions, *span, begin, every)
     await database.execute("VACUUM ANALYZE ticks")
 
 
@@ -98,8 +99,6 @@ async def explain(database: asyncpg.Connection, question: Question) -> float:
 
 
 @cache
-def queries() -> dict[str, str]:
-    """The statements of `storage.sql` by name."""
-    text = Path(__file__).with_name("storage.sql").read_text(encoding="utf-8")
-    parts = (part.partition("\n") for part in text.split("-- name: ")[1:])
-    return {name.strip(): statement.strip() for name, _, statement in parts}
+def making() -> str:
+    """The statement that makes rows."""
+    return Path(__file__).with_name("storage.sql").read_text(encoding="utf-8")

@@ -1,20 +1,22 @@
 -- Rows come newest first by (ts, incarnation, partition, seq), the ends of an index: no function stands on a column in a WHERE.
--- Numbers leave as text, so that nobody makes a float of them.
+-- Numbers leave as text, so that nobody makes a float of them. `append` refuses a tick whose ts is more than 5 s ahead of Redis'
+-- clock, which gives the entry its id: with `received >= start - 5 s` the days before are not looked at.
 
 -- name: ticks
 -- $1 ticker, $2 start, $3 … $6 the place behind which the page begins, $7 how many.
 SELECT ticker, trim_scale(price)::text AS price, ts, source, trim_scale(volume)::text AS volume, incarnation, partition, seq
 FROM ticks
 WHERE ticker = $1 AND ts >= $2 AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+  AND received >= $2::timestamptz - interval '5 seconds'
 ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
 LIMIT $7
 
 -- name: newest_tick
 -- When the newest tick of a ticker within a span was; null: there is none.
-SELECT max(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3
+SELECT max(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3 AND received >= $2::timestamptz - interval '5 seconds'
 
 -- name: oldest_tick
-SELECT min(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3
+SELECT min(ts) FROM ticks WHERE ticker = $1 AND ts >= $2 AND ts < $3 AND received >= $2::timestamptz - interval '5 seconds'
 
 -- name: bars
 -- $1 ticker, $2 start and $3 end, both aligned, $4 the length of a bar. The two arrays are one aggregate to PostgreSQL.
@@ -28,7 +30,7 @@ FROM (
            trim_scale(sum(volume)) AS volume,
            count(*) AS count
     FROM ticks
-    WHERE ticker = $1 AND ts >= $2 AND ts < $3
+    WHERE ticker = $1 AND ts >= $2 AND ts < $3 AND received >= $2::timestamptz - interval '5 seconds'
     GROUP BY 1
 ) AS bar
 ORDER BY ts
@@ -41,6 +43,7 @@ FROM (
     SELECT incarnation, partition, seq, ticker, alert AS direction, price, sma, ts
     FROM enriched
     WHERE alert IS NOT NULL AND alert = ANY ($1) AND ts >= $2 AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+      AND received >= $2::timestamptz - interval '5 seconds'
     ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
     LIMIT $7
 ) AS alert
@@ -56,6 +59,7 @@ FROM (
     FROM enriched
     WHERE ticker = $9 AND alert IS NOT NULL AND alert = ANY ($1) AND ts >= $2
       AND (ts, incarnation, partition, seq) < ($3, $4, $5, $6)
+      AND received >= $2::timestamptz - interval '5 seconds'
     ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
     LIMIT $7
 ) AS alert

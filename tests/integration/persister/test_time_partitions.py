@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from benchmarks.storage import queries as asked
+from services.api.database import queries as asked
 from services.persister.store import queries as stored
 from shared.postgres.calendar_days import bounds, name_of
 from shared.postgres.housekeeping import keep_house
