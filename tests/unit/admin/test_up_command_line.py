@@ -85,11 +85,6 @@ def test_status_of_an_absent_redis_is_a_clear_error() -> None:
     assert "geheim" not in result.stderr
 
 
-def test_api_is_refused() -> None:
-    result = subprocess.run([sys.executable, "-m", "services.api"], capture_output=True, text=True, timeout=30, check=False)
-    assert (result.returncode, result.stderr) == (2, "services.api: not available in this version\n")
-
-
 def test_help_imports_no_driver() -> None:
     code = "import sys, services.admin.cli; print([name for name in ('asyncpg', 'redis', 'websockets') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
