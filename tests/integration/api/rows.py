@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 COLUMNS = {
-    "ticks": ("incarnation", "partition", "seq", "entry_id", "ticker", "price", "ts", "source", "volume"),
-    "enriched": ("incarnation", "partition", "seq", "entry_id", "tick_id", "ticker", "price", "sma", "alert", "ts", "source"),
+    "ticks": ("incarnation", "partition", "seq", "entry_id", "ticker", "price", "ts", "source", "volume", "received"),
+    "enriched": ("incarnation", "partition", "seq", "entry_id", "tick_id", "ticker", "price", "sma", "alert", "ts", "source", "received"),
 }
 INCARNATION = "1795346662034123-3fa9c1d2"
 BEGIN = datetime(2026, 2, 14, 14, 30, tzinfo=UTC)
@@ -27,8 +27,8 @@ def tick(
     incarnation: str = INCARNATION,
 ) -> tuple[Any, ...]:
     """A row of `ticks`, a second after the one before unless told otherwise."""
-    size = Decimal(volume) if volume is not None else None
-    return (incarnation, 2, seq, f"{seq}-0", ticker, Decimal(price), ts or at(seq), "simulated", size)
+    size, when = Decimal(volume) if volume is not None else None, ts or at(seq)
+    return (incarnation, 2, seq, f"{seq}-0", ticker, Decimal(price), when, "simulated", size, when)
 
 
 def enriched(
@@ -42,5 +42,5 @@ def enriched(
     incarnation: str = INCARNATION,
 ) -> tuple[Any, ...]:
     """A row of `enriched`."""
-    mean = Decimal(sma) if sma is not None else None
-    return (incarnation, 2, seq, f"{seq}-0", f"{seq}-0", ticker, Decimal(price), mean, alert, ts or at(seq), "simulated")
+    mean, when = Decimal(sma) if sma is not None else None, ts or at(seq)
+    return (incarnation, 2, seq, f"{seq}-0", f"{seq}-0", ticker, Decimal(price), mean, alert, when, "simulated", when)

@@ -74,7 +74,7 @@ async def test_postgresql_away_and_back(redis_url: str, postgres_server: Embedde
 
 
 async def test_slow_questions_leave_the_quick_ones_their_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    await api.database.execute("INSERT INTO ticks VALUES ('i', 1, 1, '1-0', 'AAPL', 1, now(), 's', NULL, NULL)")
+    await api.database.execute("INSERT INTO ticks VALUES ('i', 1, 1, '1-0', 'AAPL', 1, now(), 's', NULL, NULL, now())")
     monkeypatch.setitem(queries(), "bars", queries()["bars"].replace("FROM (", "FROM (SELECT pg_sleep(60)) AS nap, ("))
     slow = [asyncio.create_task(api.get("/api/stocks/AAPL/bars")) for _ in range(LONG_CONNECTIONS + 2)]
     async with asyncio.timeout(30):
