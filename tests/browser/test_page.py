@@ -63,24 +63,34 @@ async def test_prices_move_alerts_come_and_the_market_is_named(deployment: Deplo
     await visit.holds("() => /^[A-Z.]+ (bullish|bearish) at /.test(document.querySelector('#announcement').textContent)")
 
 
-async def stored_until(deployment: Deployment, drawn: dict[str, Any]) -> list[asyncpg.Record]:
-    """The last tick of TSLA in each second, up to the last second that is drawn, once all of that is stored."""
-    last = drawn["price"][-1]["time"]
+async def drawn_as_stored(deployment: Deployment, visit: Visit) -> tuple[dict[str, Any], list[asyncpg.Record]]:
+    """What is drawn of TSLA, and its rows up to there, once each second that has rows is drawn and no other.
 
-    async def is_stored() -> bool:
-        return bool(await deployment.database.fetchval("SELECT max(ts) > to_timestamp($1) FROM ticks WHERE ticker = 'TSLA'", last + 1))
+    A pipeline that stalled for longer than a second conflates it away; then the next look at the history brings it.
+    """
+    drawn: dict[str, Any] = {}
+    rows: list[asyncpg.Record] = []
 
-    await deployment.pipeline.until(is_stored, "the ticks that the page shows to be stored")
-    return [row for row in await deployment.database.fetch(POINTS, "TSLA") if row["time"] <= last]
+    async def is_whole() -> bool:
+        drawn.update(await visit.run(DRAWN))
+        last = drawn["price"][-1]["time"]
+        await deployment.pipeline.until(lambda: is_stored_beyond(deployment, last), "the ticks that the page shows to be stored")
+        rows[:] = [row for row in await deployment.database.fetch(POINTS, "TSLA") if row["time"] <= last]
+        return [point["time"] for point in drawn["price"]] == [row["time"] for row in rows]
+
+    await deployment.pipeline.until(is_whole, "a chart of every second that has ticks")
+    return drawn, rows
+
+
+async def is_stored_beyond(deployment: Deployment, second: int) -> bool:
+    return bool(await deployment.database.fetchval("SELECT max(ts) > to_timestamp($1) FROM ticks WHERE ticker = 'TSLA'", second + 1))
 
 
 async def test_history_meets_live_ticks_without_gap_duplicate_or_disorder(deployment: Deployment, visit: Visit) -> None:
     await visit.open(deployment, "#TSLA")
     await visit.holds(IS_JOINED)
     await visit.holds(f"({LIVE_SECONDS})() >= 3")
-    drawn = await visit.run(DRAWN)
-    rows = await stored_until(deployment, drawn)
-    assert [point["time"] for point in drawn["price"]] == [row["time"] for row in rows]
+    drawn, rows = await drawn_as_stored(deployment, visit)
     # Live entries are conflated: up to the newest row that was read each second shows its last tick, exactly.
     settled = [row for row in rows if row["time"] < drawn["stored"] // 1000]
     assert len(settled) > 0
@@ -103,8 +113,7 @@ async def test_history_that_lags_is_read_again_until_it_meets_the_live_ticks(dep
     finally:
         deployment.services["persister"].go_on()
     await visit.holds(IS_JOINED)
-    drawn = await visit.run(DRAWN)
-    assert [point["time"] for point in drawn["price"]] == [row["time"] for row in await stored_until(deployment, drawn)]
+    await drawn_as_stored(deployment, visit)
 
 
 async def test_each_stored_alert_of_the_ticker_is_marked_on_the_chart(deployment: Deployment, visit: Visit) -> None:

@@ -12,7 +12,7 @@ const PAGE = 1000;
 const MOST_PAGES = 3;
 const ENOUGH_POINTS = 300;
 const JOIN_MS = 1_000;
-const SETTLE_MS = 10_000;
+const SETTLE_MS = 5_000;
 const RETRY_MS = 5_000;
 
 export class History {
