@@ -28,43 +28,43 @@ async def tables_of(url: str) -> set[str]:
     return {row["relname"] for row in rows}
 
 
-async def test_a_second_run_applies_nothing(database_url: str) -> None:
-    assert await migrate_postgres(database_url, 4) == ALL
-    assert await migrate_postgres(database_url, 4) == []
-    assert await tables_of(database_url) == TABLES
+async def test_a_second_run_applies_nothing(empty_database_url: str) -> None:
+    assert await migrate_postgres(empty_database_url, 4) == ALL
+    assert await migrate_postgres(empty_database_url, 4) == []
+    assert await tables_of(empty_database_url) == TABLES
 
 
-async def test_of_four_runs_at_once_one_applies(database_url: str) -> None:
-    applied = await asyncio.gather(*(migrate_postgres(database_url, 4) for _ in range(4)))
+async def test_of_four_runs_at_once_one_applies(empty_database_url: str) -> None:
+    applied = await asyncio.gather(*(migrate_postgres(empty_database_url, 4) for _ in range(4)))
     assert sorted(applied) == [[], [], [], ALL]
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = [*migrating.migrations(), Migration(3, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")]
     monkeypatch.setattr(migrating, "migrations", lambda: iter(broken))
     with pytest.raises(asyncpg.DivisionByZeroError):
-        await migrate_postgres(database_url, 4)
-    assert await tables_of(database_url) == set()
+        await migrate_postgres(empty_database_url, 4)
+    assert await tables_of(empty_database_url) == set()
 
 
-async def test_a_file_that_was_changed_after_it_was_applied_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await migrate_postgres(database_url, 4)
+async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await migrate_postgres(empty_database_url, 4)
     monkeypatch.setattr(migrating, "migrations", lambda: iter([Migration(1, "initial", "SELECT 1")]))
     with pytest.raises(SchemaError, match="0001_initial was changed"):
-        await migrate_postgres(database_url, 4)
+        await migrate_postgres(empty_database_url, 4)
 
 
-async def test_a_database_of_a_newer_program_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await migrate_postgres(database_url, 4)
+async def test_a_database_of_a_newer_program_is_refused(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await migrate_postgres(empty_database_url, 4)
     monkeypatch.setattr(migrating, "migrations", lambda: iter([]))
     with pytest.raises(SchemaError, match="0002"):
-        await migrate_postgres(database_url, 4)
+        await migrate_postgres(empty_database_url, 4)
 
 
-async def test_other_partitions_are_refused_by_the_database_naming_both(database_url: str) -> None:
-    await migrate_postgres(database_url, 4)
+async def test_other_partitions_are_refused_by_the_database_naming_both(empty_database_url: str) -> None:
+    await migrate_postgres(empty_database_url, 4)
     with pytest.raises(ConfigurationError, match=r"PARTITIONS=8: .*PARTITIONS=4"):
-        await migrate_postgres(database_url, 8)
+        await migrate_postgres(empty_database_url, 8)
 
 
 async def test_other_partitions_are_refused_by_redis_naming_both(redis: Redis) -> None:

@@ -7,6 +7,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from benchmarks.storage import making
 from services.api.database import queries as asked
 from services.persister.store import queries as stored
 from shared.postgres.calendar_days import bounds, name_of
@@ -26,7 +27,7 @@ async def filled(database: asyncpg.Connection) -> asyncpg.Connection:
     for n in range(DAYS):
         await keep_house(database, begin + n * ONE_DAY, 0)
     tickers = [f"T{n}" for n in range(20)]
-    await database.execute(asked()["make"], "1-a", tickers, [0] * 20, 0, DAYS * ROWS_A_DAY, begin, ONE_DAY / ROWS_A_DAY)
+    await database.execute(making(), "1-a", tickers, [0] * 20, 0, DAYS * ROWS_A_DAY, begin, ONE_DAY / ROWS_A_DAY)
     await database.execute(
         "INSERT INTO enriched (incarnation, partition, seq, entry_id, tick_id, ticker, price, sma, alert, ts, source, received) "
         "SELECT incarnation, partition, seq, entry_id, entry_id, ticker, price, 7, CASE WHEN seq % 51 = 0 THEN 'bullish' END, "
