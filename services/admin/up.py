@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
 
-from services.admin.addresses import gateway_url, reachable
+from services.admin.addresses import EVERY_ADDRESS, gateway_url, reachable
 from services.admin.board import Board
 from services.admin.embedded import EmbeddedError
 from services.admin.endings import ending_report
@@ -29,10 +29,13 @@ from services.admin.servers import plan_postgresql, plan_redis, serving
 from services.admin.settings import UpSettings
 from services.admin.table import Caption, health, services_line
 from shared.errors import ConfigurationError, Problem
+from shared.runtime import wait_or_stop
 
 ONE_WISH_SECONDS = 0.5
 """Signals within this time are one wish, see `Pipeline._signals`."""
 
+PAGE_SECONDS = 5.0
+LOOK_SECONDS = 0.1
 PATIENCE_SECONDS = 20.0
 """After this long without a gateway that answers, say what is being waited for."""
 
@@ -194,6 +197,7 @@ class Pipeline:
         following = asyncio.create_task(follow(urls, self._board, ready, stop), name="follow")
         try:
             await self._wait_until(ready, stop)
+            await self._wait_for_page(stop)
             if ready.is_set() and not stop.is_set():
                 self._say_where(urls)
                 await self._screen.show(self._board, lambda: self._caption(urls), stop)
@@ -209,6 +213,14 @@ class Pipeline:
         finally:
             for task in waiting:
                 task.cancel()
+
+    async def _wait_for_page(self, stop: asyncio.Event) -> None:
+        """What is said to be there should be; but nobody waits long for it, the prices are."""
+        host = EVERY_ADDRESS.get(self._settings.api_host, self._settings.api_host)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAGE_SECONDS):
+                while not await _is_listening(host, self._ports.api) and not await wait_or_stop(stop, LOOK_SECONDS):
+                    pass
 
     def _say_where(self, urls: Sequence[str]) -> None:
         self._screen.say("ready")
@@ -231,6 +243,15 @@ class Pipeline:
         services = Text(services_line([(service.program.name, service.state) for service in self._services]))
         lines = tuple(line for line in (services, health(board, datetime.now(UTC))) if line)
         return Caption(" · ".join(["tickstream", *facts]), lines, f"{urls[0]} · Ctrl-C stops")
+
+
+async def _is_listening(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _data_line(data_dir: Path) -> str:

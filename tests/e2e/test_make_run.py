@@ -59,7 +59,17 @@ def test_every_process_shows_its_metrics_on_a_port_that_is_said(up: Up) -> None:
     ports = range(first, others[0] + 1) if "…" in line else (first, *others)
     pages = [get(port, "/metrics").body for port in ports]
     services = [re.findall(r'tickstream_build_info\{.*service="(\w+)"', page)[0] for page in pages]
-    assert services == ["fetcher", "analyzer", "persister", "gateway", "gateway"]
+    assert services == ["fetcher", "analyzer", "persister", "gateway", "gateway", "api"]
+
+
+def test_page_and_rest_answer_where_it_is_said_first(up: Up) -> None:
+    said = [line for line in up.lines if "://" in line and " | " in line and line.startswith("up")]
+    ready = next(number for number, line in enumerate(up.lines) if line.endswith("| ready"))
+    assert f"page        http://127.0.0.1:{up.variables['API_PORT']}/" in up.lines[ready + 1], said
+    port = int(up.variables["API_PORT"])
+    assert "<title>" in get(port, "/").body
+    assert get(port, "/docs").status == 200
+    assert len(json.loads(get(port, "/api/stocks").body)) == 15
 
 
 def test_prices_move_on_every_scaled_gateway(up: Up) -> None:
@@ -251,7 +261,7 @@ def test_closed_pipe_stops_everything(directory: Path) -> None:
 @pytest.fixture
 def installed(directory: Path) -> Path:
     """A checkout with an installed environment, as the second `make run` finds it."""
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "package.json", "package-lock.json", ".npmrc"):
         shutil.copy(CHECKOUT / name, directory)
     for name in ("scripts", "requirements", "services", "shared"):
         shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
