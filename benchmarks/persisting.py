@@ -56,7 +56,10 @@ async def _persist(ground: Ground, database: asyncpg.Connection) -> float:
 async def _executemany(database: asyncpg.Connection, ticks: list[TickValues]) -> float:
     """Typed values, batches of 5 000, each in a transaction; not exactly-once, and nothing is read."""
     await database.execute("CREATE TABLE theirs (LIKE ticks INCLUDING ALL)")
-    insert = "INSERT INTO theirs (incarnation, partition, seq, entry_id, ticker, price, ts, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    insert = (
+        "INSERT INTO theirs (incarnation, partition, seq, entry_id, ticker, price, ts, source, received) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7)"
+    )
     start = time.perf_counter()
     for first in range(0, len(ticks), 5000):
         rows = [
