@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
@@ -21,6 +22,10 @@ from tests.servers import POSTGRES_IMAGE, REDIS_IMAGE, Choice, choose, run_postg
 GIVEN_REDIS = os.environ.get("REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("DATABASE_URL")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+# By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
+hypothesis_settings.register_profile("tickstream", deadline=None)
+hypothesis_settings.load_profile("tickstream")
 
 CHOICES = pytest.StashKey[dict[str, Choice]]()
 

@@ -52,7 +52,7 @@ class Committed:
         return State("1-a", self.period, self.cursor, self.passed, self.seq, dict(self.sides), dict(self.windows))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ticks=TICKS, period=PERIODS, data=st.data())
 def test_any_batches_and_restarts_give_what_the_oracle_gives(ticks: list[tuple[str, str]], period: int, data: st.DataObject) -> None:
     committed = Committed(period)
