@@ -63,6 +63,14 @@ async def test_prices_move_alerts_come_and_the_market_is_named(deployment: Deplo
     await visit.holds("() => /^[A-Z.]+ (bullish|bearish) at /.test(document.querySelector('#announcement').textContent)")
 
 
+@pytest.mark.parametrize("fragment", ["#%", "#NOSUCH", "#TSLA"])
+async def test_address_that_names_no_ticker_shows_the_first_one(deployment: Deployment, visit: Visit, fragment: str) -> None:
+    await visit.open(deployment, fragment)
+    await visit.holds(
+        "(wanted) => document.querySelector('#chart-title').textContent === wanted", "TSLA" if fragment == "#TSLA" else "AAPL"
+    )
+
+
 async def drawn_as_stored(deployment: Deployment, visit: Visit) -> tuple[dict[str, Any], list[asyncpg.Record]]:
     """What is drawn of TSLA, and its rows up to there, once each second that has rows is drawn and no other.
 

@@ -95,9 +95,17 @@ function choose(ticker) {
   history.choose(ticker, board.prices.get(ticker));
 }
 
+/** The ticker that the address names, if any: whatever somebody typed there, prices are shown. */
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 function chooseFirst() {
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const first = board.prices.has(wanted) ? wanted : [...board.prices.keys()].sort()[0];
+  const first = board.prices.has(named()) ? named() : [...board.prices.keys()].sort()[0];
   if (first) choose(first);
 }
 
