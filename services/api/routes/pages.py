@@ -55,7 +55,8 @@ async def docs(request: Request) -> Response:
 @router.get("/config.json")
 async def config(request: Request, sources: Asked) -> Response:
     """What the dashboard has to know."""
-    return json_or_unchanged(request, msgspec.json.encode({"gateway": _gateway(request, sources), "version": version()}))
+    known = {"gateway": _gateway(request, sources), "sma_period": sources.settings.sma_period, "version": version()}
+    return json_or_unchanged(request, msgspec.json.encode(known))
 
 
 @router.get("/static/{path:path}")

@@ -20,16 +20,15 @@ export class History {
   /** Id to alert, of the chosen ticker. */
   alerts = new Map();
   ticker = null;
-  /** How many prices an average has, as far as known. */
-  period;
+  /** How many prices an average has; null until the REST service told. */
+  period = null;
   #changed;
   #tell;
   #abort = null;
   #timer = null;
 
   /** `changed()` is called when there is something else to draw; `tell(text)` says what is missing, empty when nothing is. */
-  constructor(period, changed, tell) {
-    this.period = period;
+  constructor(changed, tell) {
     this.#changed = changed;
     this.#tell = tell;
   }
@@ -105,7 +104,6 @@ export class History {
 
   #noteAlert(alert) {
     this.alerts.set(alert.id, { ...alert, at: Date.parse(alert.ts) });
-    if (alert.window) this.period ??= alert.window.length;
   }
 
   /** Rows from `since` on, or enough to draw; `isWhole` unless there were more than fit. */

@@ -20,7 +20,7 @@ const at = (id) => document.getElementById(id);
 const board = new Board();
 const table = new Table(at("prices"), choose);
 const alertList = new AlertList(at("alerts"), at("no-alerts"), at("announcement"), choose);
-const history = new History(null, redraw, (text) => (at("chart-note").textContent = text));
+const history = new History(redraw, (text) => (at("chart-note").textContent = text));
 
 let connection = { phase: "connecting" };
 let chart = null;
@@ -174,7 +174,7 @@ async function start() {
   openChart(at("chart")).then(onChart, onNoChart);
   fillAlerts();
   const config = await configured();
-  history.period ??= config.sma_period ?? null;
+  history.period = config.sma_period;
   if (config.gateway) new Feed(config.gateway, () => board.cursor, hear, tell).start();
   else tell({ phase: "ended", reason: "the REST service does not know where the gateway is (GATEWAY_PUBLIC_URL)" });
 }

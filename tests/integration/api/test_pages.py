@@ -7,7 +7,7 @@ import httpx
 
 from services.api.routes.pages import FOLDER
 from shared.version import version
-from tests.integration.api.conftest import Api, Start
+from tests.integration.api.conftest import PERIOD, Api, Start
 
 STRICT = {"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "font-src": "'self'"}
 CLOSED = {"frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'"}
@@ -42,7 +42,7 @@ async def test_a_host_that_is_none_gets_into_no_policy(api: Api) -> None:
 async def test_the_dashboard_is_told_where_the_gateway_is(start_api: Start) -> None:
     api = await start_api(gateway_port=9001)
     config = (await api.get("/config.json", headers={"Host": "stocks.example:8000"})).json()
-    assert config == {"gateway": "ws://stocks.example:9001/ws/stocks/", "version": version()}
+    assert config == {"gateway": "ws://stocks.example:9001/ws/stocks/", "sma_period": PERIOD, "version": version()}
     secure = await api.get("/", headers={"Host": "stocks.example", "X-Forwarded-Proto": "https"})
     assert policy(secure)["connect-src"] == "'self' wss://stocks.example:9001"
 
