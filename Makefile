@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench docs screenshots faults migrate status install install-dev assets lock clean
+.PHONY: help run test lint bench docs screenshots faults faults-ci migrate status install install-dev assets lock clean
 
 PY = .venv/bin/python
 TICKSTREAM = $(PY) -m services.admin
@@ -34,8 +34,11 @@ bench: install-dev ## benchmarks of each step and of the whole pipeline
 docs: install-dev ## write the tables of docs/metrics.md again
 	$(PY) -m scripts.metrics_page
 
-faults: ## random fault run
-	@echo "make faults: not available in this version" >&2; exit 2
+faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line at the end
+	@exec $(PY) -m tests.faults.run
+
+faults-ci: install-dev ## every fault of docs/faults.md, a few minutes
+	@exec $(PY) -m pytest tests/faults -m "" $(ARGS)
 
 migrate: install ## write the schema to DATABASE_URL and the configuration to REDIS_URL
 	@exec $(TICKSTREAM) migrate
