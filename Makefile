@@ -35,7 +35,7 @@ docs: install-dev ## write the tables of docs/metrics.md again
 	$(PY) -m scripts.metrics_page
 
 faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line at the end
-	@exec $(PY) -m tests.faults.run
+	@exec $(PY) -m tests.faults.endurance
 
 faults-ci: install-dev ## every fault of docs/faults.md, a few minutes
 	@exec $(PY) -m pytest tests/faults -m "" $(ARGS)

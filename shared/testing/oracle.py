@@ -1,7 +1,7 @@
 """The oracle: what the pipeline must have made of a sequence of ticks, computed the slow and obvious way.
 
-It shares no code with the analyzer. A ticker's whole history is kept and every average is summed anew, with more digits
-than any sum needs; the side is the last one at which the price stood off its average.
+It shares no code with the analyzer. Every average is summed anew from the prices themselves, with more digits than any
+sum needs; the side is the last one at which the price stood off its average.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,23 +28,35 @@ class Expected(NamedTuple):
     sides: dict[str, int]
 
 
-def expect(ticks: Iterable[tuple[str, str]], period: int) -> Expected:
-    """Judge (ticker, price) pairs in order, from nothing."""
-    history: dict[str, list[str]] = {}
-    sides: dict[str, int] = {}
-    judged = []
-    for ticker, price in ticks:
-        prices = history.setdefault(ticker, [])
-        prices.append(price)
-        sma, side = average_and_side(prices[-period:], period)
-        before = sides.get(ticker, 0)
+class Judge:
+    """Judges ticks one after the other, from nothing."""
+
+    def __init__(self, period: int) -> None:
+        self._period = period
+        self._windows: dict[str, list[str]] = {}
+        self._sides: dict[str, int] = {}
+
+    def judge(self, ticker: str, price: str) -> Judged:
+        """What must become of the next tick."""
+        window = self._windows[ticker] = [*self._windows.get(ticker, ()), price][-self._period :]
+        sma, side = average_and_side(window, self._period)
+        before = self._sides.get(ticker, 0)
         alert = ""
         if side != 0:
             if before != 0 and side != before:
                 alert = "bullish" if side > 0 else "bearish"
-            sides[ticker] = side
-        judged.append(Judged(ticker, price, sma, alert))
-    return Expected(judged, {ticker: prices[-period:] for ticker, prices in history.items()}, sides)
+            self._sides[ticker] = side
+        return Judged(ticker, price, sma, alert)
+
+    def expected(self, judged: list[Judged]) -> Expected:
+        """What was judged so far, with windows and sides as they are after it."""
+        return Expected(judged, dict(self._windows), dict(self._sides))
+
+
+def expect(ticks: Iterable[tuple[str, str]], period: int) -> Expected:
+    """Judge (ticker, price) pairs in order, from nothing."""
+    judge = Judge(period)
+    return judge.expected([judge.judge(ticker, price) for ticker, price in ticks])
 
 
 def average_and_side(window: Sequence[str], period: int) -> tuple[str, int]:

@@ -90,6 +90,10 @@ class Service:
 
         return has
 
+    def forget_log(self) -> None:
+        """Delete what it wrote."""
+        self._log_file.unlink()
+
     async def heeds_signals(self) -> bool:
         """Whether it has come so far that a signal ends it in order."""
         return bool(self.said("starting"))
@@ -183,6 +187,11 @@ class Pipeline:
     def start(self, name: str, **variables: str) -> Service:
         """Start a service."""
         return self.run(name, f"services.{name}", **variables)
+
+    def forget(self, service: Service) -> None:
+        """Drop a process that has ended, and what it logged."""
+        self.started.remove(service)
+        service.forget_log()
 
     def start_all(self, **variables: str) -> dict[str, Service]:
         """Start one of each service."""
