@@ -45,7 +45,7 @@ class _HonestSender:
         task = asyncio.current_task()
         asked_before = task.cancelling() if task else 0
         try:
-            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection it is mixed into
         except RuntimeError as error:
             raise RedisConnectionError(str(error)) from error
         if task and task.cancelling() > asked_before:

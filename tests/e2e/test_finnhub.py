@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from services.admin.embedded import find_free_port
 from shared import streams
 from shared.partitions import partition_of
 from tests.e2e.pipeline import Pipeline, Service
+from tests.e2e.proof import Entries
 from tests.e2e.viewer import Viewer
 from tests.fakes import finnhub
 from tests.fakes.finnhub import FakeFinnhub, Quote
@@ -40,8 +42,8 @@ def live(redis_url: str, redis: Redis, database_url: str, fake: FakeFinnhub, tmp
 
 
 async def ticks_of(redis: Redis, ticker: str) -> list[dict[str, str]]:
-    entries = await redis.xrange(streams.ticks(partition_of(ticker, PARTITIONS)))
-    return [fields for _, fields in entries or [] if fields["ticker"] == ticker]  # type: ignore[misc,index]
+    entries = cast(Entries, await redis.xrange(streams.ticks(partition_of(ticker, PARTITIONS))))
+    return [fields for _, fields in entries if fields["ticker"] == ticker]
 
 
 def has_ticks(redis: Redis, number: int) -> Callable[[], Awaitable[bool]]:

@@ -166,5 +166,6 @@ def _price(number: str) -> str:
     except InvalidOperation:
         raise InvalidEntry(f"c {number[:64]!r} is no price") from None
     if len(number) <= 64 and _LAST_DECIMAL <= value < BIGGEST_PRICE:
-        number = str(value.quantize(_LAST_DECIMAL)) if -value.as_tuple().exponent > MOST_DECIMALS else number  # type: ignore[operator]
+        decimals = -int(value.as_tuple().exponent)  # a number within these bounds is finite: no letter stands for its exponent
+        number = str(value.quantize(_LAST_DECIMAL)) if decimals > MOST_DECIMALS else number
     return canonical_price(number)

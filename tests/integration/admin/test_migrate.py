@@ -95,8 +95,7 @@ async def test_a_new_period_starts_windows_and_sides_again_with_a_stream_event(r
     judged = expect([("AAPL", price) for price in before], 3).judged + expect([("KO", "9")] * 3, 3).judged
     judged += expect([("AAPL", price) for price in after], 2).judged
     assert [(fields["sma"], fields["alert"]) for fields in events] == [(each.sma, each.alert) for each in judged]
-    ((_, event),) = await redis.xrange(streams.events(0))  # type: ignore[misc]
-    assert event is not None
+    ((_, event),) = await partition.redis.xrange(streams.events(0))
     assert (event["kind"], event["first_seq"], event["detail"]) == ("period", "9", '{"from":3,"to":2}')
 
 

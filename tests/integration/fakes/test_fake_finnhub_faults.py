@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import cast
 
 import finnhub
 import httpx
@@ -226,7 +227,7 @@ async def test_closing_the_fake_closes_what_is_open(clock: Clock, fault: Fault) 
             idle_writer.write(request_for("KO"))
             _, writer = await connect(fake)
             # Nobody reads: a huge body fills the buffers and stands still.
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            cast(asyncio.Transport, writer.transport).pause_reading()
             writer.write(request_for("AAPL"))
             await fake.wait_for_calls(2)
         await conversations_are_over()

@@ -19,7 +19,7 @@ from shared import streams
 from shared.redis.deployment import join
 from shared.redis.lease import hold
 from tests.fakes.finnhub import FakeFinnhub
-from tests.integration.fetcher.playing import until
+from tests.integration.fetcher.playing import entries_of, until
 from tests.integration.fetcher.steered import SteeredClock
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -80,8 +80,8 @@ async def test_no_call_is_made_outside_of_the_sessions_of_two_weeks(
             await holding
     assert [call.at for call in fake.calls] == [start for start in expected for _ in TICKERS]
     assert {call.status for call in fake.calls} == {200}
-    ticks = await ready_redis.xrange(streams.ticks(0))
-    assert sorted({int(fields["ts"]) for _, fields in ticks or []}) == [round(start * 1000) for start in expected]  # type: ignore[index]
+    ticks = await entries_of(ready_redis, streams.ticks(0))
+    assert sorted({int(fields["ts"]) for _, fields in ticks}) == [round(start * 1000) for start in expected]
 
 
 def test_sessions_that_are_expected_are_those_of_the_exchange() -> None:

@@ -185,7 +185,7 @@ async def test_a_malformed_outcome_is_refused_whole(partition: PartitionUnderTes
         digest.outcome._replace(prices={"AAPL": []}),
         digest.outcome._replace(prices={"AAPL": ["1"] * 1001}),
         digest.outcome._replace(latest=["AAPL"]),
-        digest.outcome._replace(sides=["AAPL", True]),  # type: ignore[list-item]
+        digest.outcome._replace(sides=["AAPL", True]),  # type: ignore[list-item]  # that is the fault
     ):
         with pytest.raises(TransientError, match="bad commit"):
             await partition.commit(state, digest._replace(outcome=broken))
