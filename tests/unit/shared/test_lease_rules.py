@@ -136,7 +136,8 @@ class World:
             assert seen[p].vacant_seconds is not None
             if self.owners[p] == seen[p].owner:
                 self.owners[p], self.wanters[p], self.vacant_for[p] = me, "", 0.0
-        if (p := decided.want) is not None:
+        if decided.want is not None:
+            p = decided.want
             assert seen[p].owner in self.members
             assert seen[p].owner != me
             if (self.owners[p], self.wanters[p]) == (seen[p].owner, seen[p].wanted_by):
