@@ -57,7 +57,7 @@ HEALTHY_SECONDS = 60.0
 
 
 def new_owner_name() -> str:
-    """A name for a holder, as operators see it in `XINFO CONSUMERS`: two containers on one host's network can both be process 1."""
+    """`host:pid:chance`, as operators see it in `XINFO CONSUMERS`: two containers on one host's network can both be process 1."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
