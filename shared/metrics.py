@@ -78,9 +78,13 @@ LEASES_HELD = _gauge(EVERY, "tickstream_leases_held", "Partitions this process w
 LEASE_CHANGES = _counter(
     EVERY,
     "tickstream_lease_changes_total",
-    "Leases `taken` free, `taken_over` from a holder that stood still, `lost` to another, `released`.",
+    "Leases `taken` free, `stolen` from a holder with more when asked for, `taken_over` from one that stood still, `handed_over` to "
+    "another that asked, `lost` to another, `released`.",
     "service",
     "change",
+)
+LEASE_MEMBERS = _gauge(
+    EVERY, "tickstream_lease_members", "Live processes of the service that share its partitions, as this one sees them.", "service"
 )
 HOP_SECONDS = _histogram(
     EVERY,

@@ -71,5 +71,10 @@ def last(partition: int) -> str:
 
 
 def lease(service: str, partition: int) -> str:
-    """Hash, who works on a partition: owner, token, heartbeat counter."""
+    """Hash, who works on a partition: owner, token, heartbeat counter, and the member that wants it."""
     return f"lease:{service}:{{{partition}}}"
+
+
+def members(service: str) -> str:
+    """Hash of the processes of a service that live, by name, each with its counter; one for the deployment."""
+    return f"members:{service}"

@@ -36,7 +36,7 @@ def numbers(partitions: Sequence[Partition], totals: Totals) -> Table:
 
 
 def holders(partitions: Sequence[Partition]) -> Table:
-    """Who holds which lease, as `host:pid`."""
+    """Who holds which lease, as `host:pid:chance`."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("p", *LEASED):
         table.add_column(name, overflow="fold", justify="right" if name == "p" else "left")

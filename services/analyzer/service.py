@@ -73,8 +73,7 @@ class _Worker:
             except TRY_AGAIN as error:
                 if backoff.failures == 0:
                     self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
-                self._lease.progress()
-                await wait_or_stop(self._lease.ended, backoff.next_seconds())
+                await self._lease.idle(backoff.next_seconds())
 
     async def _load_and_follow(self, backoff: Backoff) -> None:
         state = await partition_log.load(self._redis, self._partition)

@@ -29,7 +29,7 @@ from shared.errors import ConfigurationError, Problem
 from shared.partitions import partition_of
 from shared.redis.lease import Lease
 from shared.redis.log import read_hash
-from shared.runtime import first_cause, until_ready
+from shared.runtime import first_cause, until_ready, wait_or_stop
 
 SOURCE = "finnhub"
 RETRIED = frozenset((Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.LIMITED))
@@ -39,6 +39,8 @@ SAY_SECONDS = 2.0
 """A storm of refusals is told in one line."""
 LONGEST_SLEEP_SECONDS = 300.0
 """A clock that was set must not leave a ticker asleep."""
+DOUBT_SECONDS = 0.2
+"""How often a poller looks whether Redis has confirmed its lease again."""
 MOST_REJECTED = 100
 """Malformed answers kept for `deadletters`; while Redis is away more may come."""
 
@@ -80,8 +82,8 @@ class Line:
             self._tickers -= own
             self._quota.take_share(self._tickers / everything)
 
-    async def ask(self, ticker: str, cycle: Cycle, ended: asyncio.Event) -> Quote | Refusal:
-        """Ask until there is an answer worth having; no call begins once the cycle is over.
+    async def ask(self, ticker: str, cycle: Cycle, lease: Lease) -> Quote | Refusal:
+        """Ask until there is an answer worth having; no call begins once the cycle is over, or while the lease is in doubt.
 
         Raise `ConfigurationError` if the key is refused and never was taken.
         """
@@ -91,7 +93,7 @@ class Line:
                 on=_Again, attempts=TRIES, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=1.0
             ):
                 with attempt:
-                    if not await self._has_place(cycle, ended):
+                    if not await self._has_place(cycle, lease):
                         return refusal
                     answer = await self._call(ticker)
                     if isinstance(answer, Quote) or answer.outcome not in RETRIED:
@@ -112,13 +114,13 @@ class Line:
         self._learn(answer)
         return answer
 
-    async def _has_place(self, cycle: Cycle, ended: asyncio.Event) -> bool:
-        """Wait for a place in the quota; False if the cycle is over before there is one."""
+    async def _has_place(self, cycle: Cycle, lease: Lease) -> bool:
+        """Wait for a place in the quota; False if the cycle is over before there is one, or if it may be somebody else's by now."""
         with self._calls.waiting():
             while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
-                if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, ended):
+                if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, lease.ended):
                     return False
-        return self._clock.now() < cycle.end
+        return self._clock.now() < cycle.end and not lease.is_in_doubt
 
     def _refuse_older(self, ticker: str, answer: Quote | Refusal) -> Quote | Refusal:
         """A later answer can be an older quote: some cache of the provider's has not heard of the newer one."""
@@ -187,9 +189,12 @@ class Polling:
         while not desk.ended.is_set():
             now = self._clock.now()
             cycle = self._schedule.cycle_at(now)
-            if cycle is not None and cycle.start > served:
+            if desk.lease.is_in_doubt:
+                # Somebody else may poll by now, and two would share one quota.
+                await wait_or_stop(desk.ended, DOUBT_SECONDS)
+            elif cycle is not None and cycle.start > served:
                 served = cycle.start
-                desk.take(ticker, cycle, await self._line.ask(ticker, cycle, desk.ended))
+                desk.take(ticker, cycle, await self._line.ask(ticker, cycle, desk.lease))
             else:
                 await self._clock.wait(self._schedule.wait_seconds(now, LONGEST_SLEEP_SECONDS), desk.ended)
 
@@ -205,7 +210,7 @@ class _Desk:
 
     def __init__(self, lease: Lease, producer: LiveProducer, lease_seconds: float) -> None:
         self.ended = lease.ended
-        self._lease = lease
+        self.lease = lease
         self._producer = producer
         self._round_seconds = min(1.0, lease_seconds / 3)
         self._more = asyncio.Event()
@@ -233,7 +238,7 @@ class _Desk:
         while not self.ended.is_set():
             self._more.clear()
             await self._append()
-            self._lease.progress()
+            self.lease.progress()
             self._say(now())
             await self._wait_for_more()
         await self._append()
@@ -265,7 +270,7 @@ class _Desk:
             _log_change(change)
         if self._shed:
             metrics.FETCHER_SHED.inc(self._shed)
-            log.warning("ticks shed, newer ones came before there was room", partition=self._lease.partition, ticks=self._shed)
+            log.warning("ticks shed, newer ones came before there was room", partition=self.lease.partition, ticks=self._shed)
             self._shed = 0
 
 

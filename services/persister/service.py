@@ -68,8 +68,7 @@ class _Follower:
             except (*TRY_AGAIN, *POSTGRES_AWAY) as error:
                 if backoff.failures == 0:
                     self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
-                self._lease.progress()
-                await wait_or_stop(self._lease.ended, backoff.next_seconds())
+                await self._lease.idle(backoff.next_seconds())
 
     async def _follow(self, backoff: Backoff) -> None:
         position = await self._store.position(self._stream, self._partition)

@@ -539,7 +539,7 @@ local function acquire(keys, args)
     call('HDEL', producers, held[2]) -- a fenced token can append no more: its number is of no use
     leave_groups(k, service, held[1])
   end
-  call('HSET', lease, 'owner', owner, 'token', token, 'beats', '0')
+  call('HSET', lease, 'owner', owner, 'token', token, 'beats', '0', 'wanted_by', '')
   for _, name in ipairs(GROUPS[service] or {}) do
     if not group_info(k[name])[service] then call('XGROUP', 'CREATE', k[name], service, '0', 'MKSTREAM') end
     call('XGROUP', 'CREATECONSUMER', k[name], service, owner)
@@ -547,15 +547,33 @@ local function acquire(keys, args)
   return { 1, owner, token, '0' }
 end
 
--- Says that the holder is alive. KEYS: lease. ARGV: token. Returns: the counter, or -1 if the lease is somebody else's.
+-- Says that the holder is alive. KEYS: lease. ARGV: token.
+-- Returns: {the counter, who wants the lease}, or {-1, its owner} if it is somebody else's.
 local function heartbeat(keys, args)
   local bad = wrong_type({ [keys[1]] = 'hash' })
   if bad then return bad end
-  if call('HGET', keys[1], 'token') ~= args[1] then return -1 end
-  return call('HINCRBY', keys[1], 'beats', 1)
+  local held = call('HMGET', keys[1], 'owner', 'token', 'wanted_by')
+  if args[1] == '' or held[2] ~= args[1] then return { -1, held[1] or '' } end
+  return { call('HINCRBY', keys[1], 'beats', 1), held[3] or '' }
 end
 
--- Gives a lease back. KEYS: log, ticks, enriched, events, producers, lease. ARGV: service, owner, token. Returns: 1, or 0 if it was not the caller's.
+-- Notes who wants a lease: its holder sees it with the next heartbeat, and gives the lease back in order.
+-- KEYS: lease. ARGV: name, token seen, wanter seen. Returns: 1 if it is noted, 0 if the lease or its wanter is another by now.
+local function want(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'hash' })
+  if bad then return bad end
+  local name, seen_token, seen_wanter = args[1], args[2], args[3]
+  if not seen_wanter or name == '' or seen_token == '' then return refuse('ERR', 'bad want') end
+  local held = call('HMGET', keys[1], 'token', 'wanted_by')
+  if held[1] ~= seen_token then return 0 end
+  if held[2] == name then return 1 end -- the answer of our own want was lost
+  if (held[2] or '') ~= seen_wanter then return 0 end
+  call('HSET', keys[1], 'wanted_by', name)
+  return 1
+end
+
+-- Gives a lease back. Who wanted it stays noted: the others leave it to that one.
+-- KEYS: log, ticks, enriched, events, producers, lease. ARGV: service, owner, token. Returns: 1, or 0 if it was not the caller's.
 local function release(keys, args)
   local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
   local bad = wrong_type({ [k.ticks] = 'stream', [k.enriched] = 'stream', [keys[5]] = 'hash', [keys[6]] = 'hash' })
@@ -565,6 +583,27 @@ local function release(keys, args)
   call('HSET', keys[6], 'owner', '', 'token', '', 'beats', '0')
   leave_groups(k, args[1], args[2])
   return 1
+end
+
+-- Says that a process of a service lives, and takes away those that the caller saw standing still.
+-- KEYS: members. ARGV: its name, then name and counter of each that stood still. Returns: name and counter of every member.
+local function attend(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'hash' })
+  if bad then return bad end
+  if #args % 2 == 0 or args[1] == '' then return refuse('ERR', 'bad attend') end
+  local beats = count_of(call('HGET', keys[1], args[1])) or 0
+  for i = 2, #args, 2 do
+    if call('HGET', keys[1], args[i]) == args[i + 1] then call('HDEL', keys[1], args[i]) end
+  end
+  call('HSET', keys[1], args[1], whole(beats + 1))
+  return call('HGETALL', keys[1])
+end
+
+-- Says that a process of a service ends: the others share its part at once. KEYS: members. ARGV: its name. Returns: 1, or 0 if it was none.
+local function leave(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'hash' })
+  if bad then return bad end
+  return call('HDEL', keys[1], args[1])
 end
 
 local MARKET_FIELDS = { 'exchange', 'status', 'reason', 'next_open', 'next_close' }
@@ -611,5 +650,8 @@ register('snapshot', snapshot, { 'no-writes' })
 register('trim', trim, { 'allow-oom' })
 register('acquire', acquire, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })
+register('want', want, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
+register('attend', attend, { 'allow-oom' })
+register('leave', leave, { 'allow-oom' })
 register('announce', announce, {})

@@ -80,7 +80,7 @@ async def test_of_two_of_each_one_paused_beyond_its_lease_does_no_harm_when_it_g
 async def leases_of(service: Service, proof: Proof) -> int:
     """How many partitions a service holds."""
     owners = [await proof.redis.hget(streams.lease(service.name, p), "owner") for p in range(proof.expected.partitions)]
-    return sum(str(owner).endswith(f":{service.process.pid}") for owner in owners)
+    return sum(f":{service.process.pid}:" in str(owner) for owner in owners)
 
 
 async def busiest_of(services: list[Service], proof: Proof) -> Service:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,7 +19,7 @@ from shared import streams
 from shared.errors import ConfigurationError
 from shared.partitions import partition_of
 from shared.redis.deployment import join
-from shared.redis.lease import hold
+from shared.redis.lease import Lease, hold
 from shared.redis.log import call
 from tests.fakes import finnhub
 from tests.fakes.finnhub import FakeFinnhub, Quote
@@ -408,3 +410,54 @@ async def test_log_never_shows_the_key(poll: Poll, ready_redis: Redis, capture_l
     async with poll():
         await until_ticks(ready_redis, 3)
     assert KEY not in json.dumps(capture_log, default=repr)
+
+
+@asynccontextmanager
+async def polling_under(lease: Lease, redis: Redis, settings: FetcherSettings, clock: SteeredClock) -> AsyncIterator[None]:
+    """Poll under a lease of the test's own for the time of the block."""
+    await join(redis, 1, settings.sma_period)
+    names = (streams.log, streams.ticks, streams.enriched, streams.events, streams.producers)
+    await call(redis, "acquire", [*(name(0) for name in names), streams.lease("fetcher", 0)], "fetcher", "me", lease.token, "", "")
+    async with live_source(redis, settings, clock) as work:
+        working = asyncio.ensure_future(work(lease))
+        try:
+            yield
+        finally:
+            lease.ended.set()
+            await working
+
+
+async def test_while_the_lease_is_in_doubt_nobody_is_asked_and_the_cycle_is_not_given_up(
+    ready_redis: Redis, settings: Callable[..., FetcherSettings], fake: FakeFinnhub, clock: SteeredClock
+) -> None:
+    lease = Lease("fetcher", 0, "token")
+    lease.confirm(time.monotonic())
+    chosen = settings(tickers=TICKERS, partitions=1, market_hours="always", finnhub_api_key=SecretStr(KEY), finnhub_base_url=fake.base_url)
+
+    async def has_gone_round() -> bool:
+        return lease.take_progress()
+
+    async with polling_under(lease, ready_redis, chosen, clock):
+        for _ in range(3):
+            await until(has_gone_round)
+        assert len(fake.calls) == 0
+        lease.confirm(math.inf)
+        await until_ticks(ready_redis, 3)
+    assert [tick["ts"] for tick in await ticks_in(ready_redis)] == [str(CYCLE_MS)] * 3
+
+
+async def test_who_waits_for_the_quota_does_not_ask_once_the_lease_is_in_doubt(
+    ready_redis: Redis, settings: Callable[..., FetcherSettings], clock: SteeredClock, capture_log: list[dict[str, Any]]
+) -> None:
+    tickers, lease = tuple(f"T{number}" for number in range(40)), Lease("fetcher", 0, "token")
+    async with FakeFinnhub(key=KEY, clock=clock, symbols=tickers, per_minute=60, per_second=30) as strict:
+        chosen = settings(
+            tickers=tickers, partitions=1, market_hours="always", finnhub_api_key=SecretStr(KEY), finnhub_base_url=strict.base_url
+        )
+        async with polling_under(lease, ready_redis, chosen, clock):
+            await until_ticks(ready_redis, 30)
+            await clock.until_waiting(41)
+            lease.confirm(time.monotonic())
+            clock.move_to(START + 2)
+            await until(told(capture_log, "no prices"))
+            assert len(strict.calls) == 30

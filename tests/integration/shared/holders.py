@@ -92,6 +92,9 @@ class Holders:
     async def token(self, partition: int = 0) -> str:
         return await self.redis.hget(streams.lease(SERVICE, partition), "token") or ""
 
+    async def owner(self, partition: int = 0) -> str:
+        return await self.redis.hget(streams.lease(SERVICE, partition), "owner") or ""
+
     async def beats(self) -> int:
         return int(await self.redis.hget(KEY, "beats") or 0)
 

@@ -12,6 +12,7 @@ from shared.redis.log import Answer, Unconfigured
 from tests.integration.partition import PartitionUnderTest
 
 KEY = streams.lease("analyzer", 0)
+MEMBERS = streams.members("analyzer")
 
 
 async def consumers(redis: Redis, stream: str, group: str) -> set[str]:
@@ -24,13 +25,29 @@ async def release(partition: PartitionUnderTest, service: str, token: str, owner
     return int(await log.call(partition.redis, "release", keys, service, owner, token))
 
 
-async def heartbeat(partition: PartitionUnderTest, token: str) -> int:
-    return int(await log.call(partition.redis, "heartbeat", [KEY], token))
+async def heartbeat(partition: PartitionUnderTest, token: str) -> list[object]:
+    reply: list[object] = await log.call(partition.redis, "heartbeat", [KEY], token)
+    return reply
+
+
+async def want(partition: PartitionUnderTest, name: str, *, token: str = "a", wanter: str = "") -> int:
+    return int(await log.call(partition.redis, "want", [KEY], name, token, wanter))
+
+
+async def attend(partition: PartitionUnderTest, name: str, *still: str) -> dict[str, str]:
+    told = await log.call(partition.redis, "attend", [MEMBERS], name, *still)
+    return dict(zip(told[::2], told[1::2], strict=True))
+
+
+async def leave(partition: PartitionUnderTest, name: str) -> int:
+    return int(await log.call(partition.redis, "leave", [MEMBERS], name))
 
 
 async def test_a_free_lease_is_taken_and_starts_at_zero(partition: PartitionUnderTest) -> None:
     assert await partition.take("persister", "p", owner="host:1") == [1, "host:1", "p", "0"]
-    assert await partition.redis.hgetall(streams.lease("persister", 0)) == {"owner": "host:1", "token": "p", "beats": "0"}
+    assert await partition.redis.hgetall(streams.lease("persister", 0)) == {
+        "owner": "host:1", "token": "p", "beats": "0", "wanted_by": "",
+    }  # fmt: skip
 
 
 async def test_a_held_lease_is_refused_and_its_holder_named(partition: PartitionUnderTest) -> None:
@@ -69,17 +86,83 @@ async def test_of_many_that_take_over_at_once_one_gets_it(partition: PartitionUn
 
 
 async def test_a_heartbeat_counts_and_another_token_is_told(partition: PartitionUnderTest) -> None:
-    assert [await heartbeat(partition, "a"), await heartbeat(partition, "a"), await heartbeat(partition, "x")] == [1, 2, -1]
+    answers = [await heartbeat(partition, token) for token in ("a", "a", "x", "")]
+    assert answers == [[1, ""], [2, ""], [-1, "me"], [-1, "me"]]
     await partition.redis.delete(KEY)
-    assert await heartbeat(partition, "a") == -1
+    assert await heartbeat(partition, "a") == [-1, ""]
     assert await partition.redis.exists(KEY) == 0
 
 
 async def test_a_released_lease_is_free_at_once(partition: PartitionUnderTest) -> None:
     await heartbeat(partition, "a")
     assert await release(partition, "analyzer", "a") == 1
-    assert await heartbeat(partition, "a") == -1
+    assert await heartbeat(partition, "a") == [-1, ""]
     assert (await partition.take("analyzer", "b"))[0] == 1
+
+
+async def test_a_want_is_told_with_the_next_heartbeat_and_sent_again_it_changes_nothing(partition: PartitionUnderTest) -> None:
+    assert [await want(partition, "other"), await want(partition, "other")] == [1, 1]
+    assert await heartbeat(partition, "a") == [1, "other"]
+
+
+async def test_a_want_that_saw_another_holder_or_another_wanter_is_refused(partition: PartitionUnderTest) -> None:
+    assert await want(partition, "other", token="x") == 0
+    assert await want(partition, "first") == 1
+    assert await want(partition, "second") == 0
+    assert await want(partition, "second", wanter="first") == 1
+    assert await heartbeat(partition, "a") == [1, "second"]
+
+
+async def test_a_lease_given_back_still_names_its_wanter_and_one_that_was_taken_names_none(partition: PartitionUnderTest) -> None:
+    await want(partition, "other")
+    await release(partition, "analyzer", "a")
+    assert await partition.redis.hget(KEY, "wanted_by") == "other"
+    await partition.take("analyzer", "b", owner="other")
+    assert await heartbeat(partition, "b") == [1, ""]
+
+
+@pytest.mark.parametrize("args", [("", "a", ""), ("other", "", ""), ("other", "a")])
+async def test_a_want_without_a_name_or_of_a_free_lease_is_refused(partition: PartitionUnderTest, args: tuple[str, ...]) -> None:
+    with pytest.raises(TransientError, match="bad want"):
+        await log.call(partition.redis, "want", [KEY], *args)
+
+
+async def test_members_attend_and_leave(partition: PartitionUnderTest) -> None:
+    assert await attend(partition, "one") == {"one": "1"}
+    assert await attend(partition, "two") == {"one": "1", "two": "1"}
+    assert await attend(partition, "one") == {"one": "2", "two": "1"}
+    assert [await leave(partition, "two"), await leave(partition, "two")] == [1, 0]
+    assert await attend(partition, "one") == {"one": "3"}
+
+
+async def test_a_member_is_taken_away_only_if_its_counter_is_as_it_was_seen(partition: PartitionUnderTest) -> None:
+    for name in ("dead", "alive", "alive"):
+        await attend(partition, name)
+    assert await attend(partition, "me", "dead", "1", "alive", "1", "unknown", "1") == {"alive": "2", "me": "1"}
+
+
+async def test_a_member_whose_counter_is_no_number_counts_from_one_again(partition: PartitionUnderTest) -> None:
+    await partition.redis.hset(MEMBERS, "me", "garbage")
+    assert await attend(partition, "me") == {"me": "1"}
+
+
+@pytest.mark.parametrize("args", [("",), ("me", "other"), ()])
+async def test_a_member_without_a_name_or_half_a_pair_is_refused(partition: PartitionUnderTest, args: tuple[str, ...]) -> None:
+    with pytest.raises(TransientError, match="bad attend"):
+        await log.call(partition.redis, "attend", [MEMBERS], *args)
+    assert await partition.redis.exists(MEMBERS) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "key", "args"), [("attend", MEMBERS, ["me"]), ("leave", MEMBERS, ["me"]), ("want", KEY, ["me", "a", ""])]
+)
+async def test_members_or_a_lease_of_a_wrong_type_are_refused(
+    partition: PartitionUnderTest, function: str, key: str, args: list[str]
+) -> None:
+    await partition.redis.delete(key)
+    await partition.redis.set(key, "text")
+    with pytest.raises(TransientError, match="WRONGTYPE"):
+        await log.call(partition.redis, function, [key], *args)
 
 
 async def test_only_the_holder_releases(partition: PartitionUnderTest) -> None:
@@ -167,7 +250,10 @@ async def test_leases_are_kept_alive_and_given_back_even_when_memory_is_short(pa
     used = (await partition.redis.info("memory"))["used_memory"]
     try:
         await partition.redis.config_set("maxmemory", used // 2)
-        assert await heartbeat(partition, "a") == 1
+        assert await heartbeat(partition, "a") == [1, ""]
+        assert await want(partition, "other") == 1
+        assert await attend(partition, "me") == {"me": "1"}
+        assert await leave(partition, "me") == 1
         assert await release(partition, "analyzer", "a") == 1
         assert (await partition.take("analyzer", "b"))[0] == 1
     finally:

@@ -43,3 +43,7 @@ def test_a_stream_that_is_asked_for_by_name_is_the_same_key(name: str, key: Call
 def test_names_of_config_and_groups_are_those_of_the_contract() -> None:
     names = (streams.CONFIG, streams.MARKET, streams.ANALYZER_GROUP, streams.PERSISTER_GROUP)
     assert names == ("config", "market", "analyzer", "persister")
+
+
+def test_the_members_of_a_service_are_one_key_outside_of_the_partitions() -> None:
+    assert streams.members("analyzer") == "members:analyzer"
