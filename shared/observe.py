@@ -18,7 +18,7 @@ from shared.errors import NotReady
 from shared.health import Health, Pulse, as_json, status_of
 from shared.health_server import TEXT, Page, serving
 from shared.logging import redact
-from shared.redis.cluster import connect_to, each_primary
+from shared.redis.cluster import connect_to, each_primary, ping
 from shared.redis.log import LIBRARY
 from shared.settings import Settings
 
@@ -125,12 +125,7 @@ def _asks_of(redis: Redis) -> dict[str, Ask]:
                 if not await server.function_list(library=LIBRARY):
                     raise NotReady(f"function library {LIBRARY} is not loaded in {name}; run `tickstream migrate`")
 
-    async def ping() -> None:
-        async with each_primary(redis) as servers:
-            for server in servers.values():
-                await server.ping()
-
-    return {REDIS: ping, FUNCTIONS: functions}
+    return {REDIS: lambda: ping(redis), FUNCTIONS: functions}
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from shared.events import Enriched
 from shared.latest import parse_latest
 from shared.partitions import partition_of
 from shared.redis.client import TRY_AGAIN
-from shared.redis.cluster import at, check_mode, each_primary
+from shared.redis.cluster import at, check_mode, ping
 from shared.redis.market import Heard, newest
 
 log = structlog.get_logger(__name__)
@@ -63,9 +63,7 @@ class Latest:
 
     async def ping(self) -> None:
         """Raise one of `TRY_AGAIN` if Redis does not answer."""
-        async with each_primary(self._redis) as servers:
-            for server in servers.values():
-                await server.ping()
+        await ping(self._redis)
 
 
 def _away(error: Exception) -> Unavailable:

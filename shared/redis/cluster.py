@@ -5,7 +5,7 @@ fail-over refused was not stored, so it is a `TransientError`, and the map of sl
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import sample
 from typing import Any, NoReturn, cast
@@ -213,6 +213,23 @@ async def _node(cluster: Cluster, slots: SlotMap, address: Address) -> AsyncIter
 async def _look_again(cluster: Cluster, outdated: SlotMap, first: Address | None = None) -> None:
     with suppress(*REDIS_AWAY):
         await cluster.refresh(outdated, first)
+
+
+async def check_role(redis: Redis, role: Sequence[object]) -> None:
+    """Raise `TransientError` if the answer to ROLE says that a single server is a replica, and let go of it.
+
+    It refuses only what writes: a client that reads would stay with a former primary, and wait there for what never comes.
+    """
+    if role[0] != "master":
+        await _drop(redis)
+        raise TransientError("Redis is a replica now")
+
+
+async def ping(redis: Redis) -> None:
+    """Ask every server that has keys whether it is there, and a primary. Raises as `at` does, and one of `REDIS_AWAY`."""
+    async with each_primary(redis) as servers:
+        for server in servers.values():
+            await check_role(server, await server.role())
 
 
 async def _drop(server: Redis) -> None:

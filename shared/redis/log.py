@@ -20,7 +20,7 @@ from shared import streams
 from shared.commits import Digest, Entries, State
 from shared.errors import NotReady, TransientError
 from shared.incarnations import Ended, Head, parse_lineage
-from shared.redis.cluster import at, name_of_server
+from shared.redis.cluster import at, check_role, name_of_server
 
 LIBRARY = "tickstream_1"
 BATCH_ENTRIES = 1000
@@ -249,7 +249,9 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
             pipeline = server.pipeline(transaction=False)
             pipeline.xread({key: after}, count=count, block=block_ms or None)
             pipeline.hmget(streams.log(partition), ["incarnation", _SEQ_FIELD[stream]])
-            found, (incarnation, seq) = await pipeline.execute()
+            pipeline.role()
+            found, (incarnation, seq), role = await pipeline.execute()
+            await check_role(server, role)
     except ResponseError as error:
         raise TransientError(str(error)) from error
     return Read(incarnation, int(seq or 0), _entries(found))

@@ -6,23 +6,23 @@ whoever is primary of what by then.
 
 import asyncio
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
 from redis.crc import key_slot
 
 from services.admin.embedded import EmbeddedRedis, find_free_port
-from shared.redis.client import connect
 from tests.servers import search_path
 
 PRIMARIES = 3
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
 """After this long without an answer a primary counts as failed, and its replica takes over."""
-KEYS_PER_STEP = 3
+KEYS_PER_STEP = 2
 """Few, so that many calls come while a slot is on its way."""
 PATIENCE_SECONDS = 30.0
 
@@ -33,6 +33,8 @@ class ClusterNode(EmbeddedRedis):
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir, find_free_port(), appendonly=False, search_path=search_path())
         self.bus_port = find_free_port()
+        self.operator = Redis(port=self.port, decode_responses=True, protocol=3, client_name="tests")
+        """Of no event loop, so that it serves all tests of a session."""
 
     def _options(self, directory: Path) -> Iterator[str]:
         yield from super()._options(directory)
@@ -59,6 +61,7 @@ class Nodes:
 
     def __init__(self, nodes: Sequence[ClusterNode]) -> None:
         self.nodes = nodes
+        self._on_its_way: int | None = None
 
     @property
     def url(self) -> str:
@@ -102,13 +105,20 @@ class Nodes:
 
     async def heal(self) -> None:
         """Start what was killed, wait until all is well, and delete everything; the function library stays."""
+        await self.start_what_was_killed()
+        for node in self.nodes:
+            if (await ask(node, "ROLE"))[0] == "master":
+                if self._on_its_way is not None:
+                    await ask(node, "CLUSTER", "SETSLOT", self._on_its_way, "STABLE")
+                await ask(node, "FLUSHALL")
+        self._on_its_way = None
+
+    async def start_what_was_killed(self) -> None:
+        """Start it, and wait until all is well."""
         for node in self.nodes:
             if not node.is_running:
                 await asyncio.to_thread(node.start)
         await until(self.is_whole, "that the cluster is whole")
-        for node in self.nodes:
-            if (await ask(node, "ROLE"))[0] == "master":
-                await ask(node, "FLUSHALL")
 
     async def primary_of(self, key: str) -> ClusterNode:
         """The node that has the slot of a key."""
@@ -133,25 +143,55 @@ class Nodes:
         raise AssertionError(f"{primary.address} has no replica")
 
     async def move_slot_of(self, key: str) -> ClusterNode:
-        """Move the slot of a key to the next primary, as redis-cli does: in small steps, while clients go on. Return the new owner."""
+        """Move the slot of a key to the next primary while clients go on. Return the new owner."""
+        async for _ in self.moving(key):
+            await asyncio.sleep(0.02)
+        return await self.primary_of(key)
+
+    async def moving(self, key: str) -> AsyncIterator[bool]:
+        """The same step by step, as redis-cli does it, a few keys at a time; yields after each step whether it was the last."""
         slot, source = key_slot(key.encode()), await self.primary_of(key)
         everyone = await self.primaries()
         target = everyone[(everyone.index(source) + 1) % len(everyone)]
         source_id, target_id = str(await ask(source, "CLUSTER", "MYID")), str(await ask(target, "CLUSTER", "MYID"))
+        self._on_its_way = slot
         await ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
         while keys := await ask(source, "CLUSTER", "GETKEYSINSLOT", slot, KEYS_PER_STEP):
             await ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-            await asyncio.sleep(0.02)
+            yield False
         for node in (target, source, *everyone):
             await ask(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
-        return target
+        self._on_its_way = None
+        yield True
+
+    async def contents(self, key: str) -> dict[str, Any]:
+        """Every key of that key's slot and what is in it, wherever it is; no key may be at two nodes."""
+        found: dict[str, Any] = {}
+        for node in await self.primaries():
+            for name in await ask(node, "CLUSTER", "GETKEYSINSLOT", key_slot(key.encode()), 1000):
+                assert name not in found, f"{name} is at two nodes"
+                found[name] = await asyncio.to_thread(content, node, name)
+        return found
+
+
+READ = {"stream": ("XRANGE", "-", "+"), "list": ("LRANGE", "0", "-1"), "hash": ("HGETALL",)}
+
+
+def content(node: ClusterNode, key: str) -> Any:
+    """What is in a key, also while its slot is still on its way to this node."""
+
+    def asking(*command: str) -> Any:
+        with node.operator.pipeline(transaction=False) as pipeline:
+            return pipeline.execute_command("ASKING").execute_command(*command).execute()[1]  # type: ignore[no-untyped-call]
+
+    command, *bounds = READ[asking("TYPE", key)]
+    return asking(command, key, *bounds)
 
 
 async def ask(node: ClusterNode, *command: Any) -> Any:
-    """Send one command to one node, on a connection of its own: nodes come and go."""
-    async with connect(node.url, service="tests") as client:
-        return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    """Send one command to one node."""
+    return await asyncio.to_thread(node.operator.execute_command, *command)
 
 
 async def shards(node: ClusterNode) -> list[dict[str, Any]]:
@@ -177,6 +217,7 @@ def run_nodes(data_dir: Path, count: int) -> Iterator[list[ClusterNode]]:
     with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
         for node in nodes:
             stack.callback(node.stop)
+            stack.callback(node.operator.close)
         list(pool.map(ClusterNode.start, nodes))
         yield nodes
     shutil.rmtree(data_dir)
