@@ -11,6 +11,7 @@ import pytest
 from services.admin.embedded import EmbeddedRedis, find_free_port
 from services.admin.migrate import load_library
 from shared.errors import TransientError
+from shared.incarnations import Resolution, resolve
 from shared.redis import log
 from shared.redis.client import connect
 from tests.e2e.market_data import SPAN_SECONDS, outcome, recording
@@ -193,3 +194,27 @@ async def test_a_reader_does_not_stay_with_a_primary_that_was_cut_off(servers: t
             await log.read(reader, "ticks", 0, "0-0", count=1, block_ms=1)
         await log.read(reader, "ticks", 0, "0-0", count=1, block_ms=1)
         assert (await reader.info("replication"))["role"] == "master"
+
+
+async def test_a_fail_over_there_and_back_again_is_noticed_by_a_process_that_never_ended(
+    servers: tuple[EmbeddedRedis, EmbeddedRedis],
+) -> None:
+    """Its run_id is that of the log, and yet it has lost what the other had not got."""
+    first, second = servers
+    async with connect(first.url, service="tests") as client:
+        await load_library(client)
+        partition = await set_up(client)
+        await follow(second, first)
+        await partition.append("1")
+        assert await client.wait(1, 10_000) == 1
+        await cut_off(second)
+        await partition.append("2", "3")
+        before = await log.head(client, 0)
+        await promote(second)
+        await follow(first, second)
+        await promote(first)
+        assert (await partition.append("4", first=2)).seq == 2
+        after = await log.head(client, 0)
+    ended = after.lineage[-1]
+    assert (ended.incarnation, ended.end_on("ticks").seq) == (before.incarnation, 1)
+    assert resolve("ticks", before.incarnation, 3, after) is Resolution.REWIND
