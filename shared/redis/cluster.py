@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.errors import ConfigurationError, Problem, TransientError
+from shared.errors import ConfigurationError, NotReady, Problem, TransientError
 from shared.redis.client import REDIS_AWAY, connect
 from shared.redis.slots import Address, SlotMap, address_of, name_of, read_slots
 from shared.settings import Settings
@@ -182,7 +182,7 @@ async def _single(redis: Redis) -> AsyncIterator[None]:
         yield
     except ReadOnlyError as error:
         await _drop(redis)
-        raise TransientError(f"Redis is a replica now: {error}") from error
+        raise NotReady("Redis is a replica now") from error
     except MovedError:
         raise _a_cluster() from None
 
@@ -216,13 +216,13 @@ async def _look_again(cluster: Cluster, outdated: SlotMap, first: Address | None
 
 
 async def check_role(redis: Redis, role: Sequence[object]) -> None:
-    """Raise `TransientError` if the answer to ROLE says that a single server is a replica, and let go of it.
+    """Raise `NotReady` if the answer to ROLE says that a single server is a replica, and let go of it.
 
     It refuses only what writes: a client that reads would stay with a former primary, and wait there for what never comes.
     """
     if role[0] != "master":
         await _drop(redis)
-        raise TransientError("Redis is a replica now")
+        raise NotReady("Redis is a replica now")
 
 
 async def ping(redis: Redis) -> None:
