@@ -8,8 +8,9 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from redis import Redis
@@ -102,6 +103,18 @@ class Nodes:
         """Range of slots to the port of its primary, as a node sees it."""
         rows = await ask(node, "CLUSTER", "SLOTS")
         return {(int(row[0]), int(row[1])): int(row[2][1]) for row in rows}
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[ClusterNode]:
+        """A primary more, which has no slots, for the time of the block."""
+        with TemporaryDirectory() as folder, run_nodes(Path(folder) / "more", 1) as (more,):
+            await ask(more, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
+            await until(lambda: self._all_know(len(self.nodes) + 1), "that every node knows the new one")
+            yield more
+            name = await ask(more, "CLUSTER", "MYID")
+            await asyncio.to_thread(more.stop)
+            for node in self.nodes:
+                await ask(node, "CLUSTER", "FORGET", name)
 
     async def heal(self) -> None:
         """Start what was killed, wait until all is well, and delete everything; the function library stays."""

@@ -1,7 +1,7 @@
 """The client follows a cluster: what was refused was not stored, what is asked for again is found, and one map serves everybody."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -83,17 +83,31 @@ async def is_blocked(nodes: Nodes) -> bool:
     return any([(await ask(node, "INFO", "clients"))["blocked_clients"] for node in await nodes.primaries()])
 
 
+async def has(found: Sequence[object], count: int) -> bool:
+    """Whether there are so many by now."""
+    return len(found) >= count
+
+
 async def test_of_many_that_were_sent_to_a_wrong_node_one_asks_for_the_map(
     nodes: Nodes, partition: PartitionUnderTest, client: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    ask_node = Cluster._ask
+    asked: list[tuple[str, int]] = []
+    waiting: list[object] = []
+    ask_node, refresh = Cluster._ask, Cluster.refresh
 
-    async def counted(self: Cluster, address: tuple[str, int]) -> Any:
+    async def asked_when_all_wait(self: Cluster, address: tuple[str, int]) -> Any:
         asked.append(address)
+        await until(lambda: has(waiting, 20), "that all were sent elsewhere")
         return await ask_node(self, address)
 
-    monkeypatch.setattr(Cluster, "_ask", counted)
+    async def counted(self: Cluster, *arguments: Any) -> Any:
+        waiting.append(arguments)
+        return await refresh(self, *arguments)
+
+    monkeypatch.setattr(Cluster, "_ask", asked_when_all_wait)
+    monkeypatch.setattr(Cluster, "refresh", counted)
+    monkeypatch.setattr(cluster_module, "NODE_SECONDS", 30.0)
+    monkeypatch.setattr(cluster_module, "REFRESH_SECONDS", 30.0)
     target = await nodes.move_slot_of(streams.log(0))
     answers = await asyncio.gather(*(log.head(client, 0) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(answer, TransientError) for answer in answers)
@@ -143,6 +157,9 @@ async def test_the_library_is_loaded_into_every_primary_and_an_empty_one(nodes: 
     for node in await nodes.primaries():
         assert await ask(node, "FUNCTION", "LIST", "LIBRARYNAME", log.LIBRARY)
     assert not await load_library(client)
+    async with nodes.another() as empty:
+        assert await load_library(client)
+        assert await ask(empty, "FUNCTION", "LIST", "LIBRARYNAME", log.LIBRARY)
 
 
 async def test_a_primary_that_has_not_got_the_library_is_named(nodes: Nodes, partition: PartitionUnderTest) -> None:

@@ -138,24 +138,32 @@ async def test_a_primary_killed_under_load_loses_nothing_in_the_end_and_tells_wh
     proof.check_prices(viewer.book.stocks.values())
 
 
+COMMANDS = [
+    ("services.analyzer",),
+    *(pytest.param(words, marks=pytest.mark.long) for words in (("services.fetcher",), ("services.gateway",), ("services.api",))),
+    ("services.admin", "migrate"),
+]
+"""The persister asks its database first."""
 A_NODE = "REDIS_CLUSTER=(not set): the server of REDIS_URL is a node of a Redis Cluster; set REDIS_CLUSTER=1"
 
 
-@pytest.mark.parametrize("name", ["fetcher", "analyzer", "persister", "gateway", "api", "admin"])
-async def test_a_node_of_a_cluster_is_refused_where_redis_cluster_is_not_set(nodes: Nodes, pipeline: Pipeline, name: str) -> None:
-    command = ("services.admin", "migrate") if name == "admin" else (f"services.{name}",)
-    service = pipeline.run(name, *command, REDIS_CLUSTER="")
-    assert await service.finish() == 2
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_node_of_a_cluster_is_refused_where_redis_cluster_is_not_set(
+    nodes: Nodes, database_url: str, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    async with Pipeline(nodes.url, database_url, tmp_path, PARTITIONS) as pipeline:
+        service = pipeline.run("refused", *command)
+        assert await service.finish() == 2
     assert service.text.splitlines()[-1] == A_NODE
     assert "Traceback" not in service.text
 
 
-@pytest.mark.parametrize("name", ["analyzer", "admin"])
+@pytest.mark.parametrize("command", [("services.analyzer",), pytest.param(("services.admin", "migrate"), marks=pytest.mark.long)])
 async def test_a_server_that_is_no_node_is_refused_where_redis_cluster_is_set(
-    redis_url: str, database_url: str, tmp_path: Path, name: str
+    redis_url: str, database_url: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     async with Pipeline(redis_url, database_url, tmp_path, PARTITIONS, REDIS_CLUSTER="1") as pipeline:
-        service = pipeline.run(name, *(("services.admin", "migrate") if name == "admin" else (f"services.{name}",)))
+        service = pipeline.run("refused", *command)
         assert await service.finish() == 2
     assert service.text.splitlines()[-1].startswith("REDIS_CLUSTER=1: the server of REDIS_URL is not a node of a Redis Cluster;")
     assert "Traceback" not in service.text
