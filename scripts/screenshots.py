@@ -152,7 +152,7 @@ async def status() -> Callable[[Console], None]:
     """Both tables. The name of this machine is nobody's business."""
     adopt()
     settings = read_settings(StatusSettings)
-    found = [anonymous(each) for each in await read_status(settings.redis_url.get_secret_value(), settings.partitions)]
+    found = [anonymous(each) for each in await read_status(settings)]
     return lambda console: print_status(found, total(found), console)
 
 

@@ -18,7 +18,7 @@ from shared.errors import NotReady
 from shared.health import Health, Pulse, as_json, status_of
 from shared.health_server import TEXT, Page, serving
 from shared.logging import redact
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to, each_primary, ping
 from shared.redis.log import LIBRARY
 from shared.settings import Settings
 
@@ -65,11 +65,10 @@ async def observing(service: str, settings: Settings, stop: asyncio.Event, check
     observer = Observer(service, stop, checks)
     _observer.set(observer)
     host, port = settings.metrics_host, settings.metrics_port
-    url = settings.redis_url.get_secret_value()
     try:
         with serving(host, port, observer.pages):
             log.info("metrics and health", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
-            async with connect(url, service=service) as redis, _beating(observer), probing(_asks_of(redis)):
+            async with connect_to(settings, service=service) as redis, _beating(observer), probing(_asks_of(redis)):
                 yield
     finally:
         _observer.set(None)
@@ -121,13 +120,12 @@ async def _beating(observer: Observer) -> AsyncIterator[None]:
 
 def _asks_of(redis: Redis) -> dict[str, Ask]:
     async def functions() -> None:
-        if not await redis.function_list(library=LIBRARY):
-            raise NotReady(f"function library {LIBRARY} is not loaded in Redis; run `tickstream migrate`")
+        async with each_primary(redis) as servers:
+            for name, server in servers.items():
+                if not await server.function_list(library=LIBRARY):
+                    raise NotReady(f"function library {LIBRARY} is not loaded in {name}; run `tickstream migrate`")
 
-    async def ping() -> None:
-        await redis.ping()
-
-    return {REDIS: ping, FUNCTIONS: functions}
+    return {REDIS: lambda: ping(redis), FUNCTIONS: functions}
 
 
 @asynccontextmanager

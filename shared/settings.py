@@ -17,7 +17,6 @@ from shared.logging import redact
 DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
 
 NOT_AVAILABLE = (
-    "REDIS_CLUSTER",
     "FINNHUB_WS_URL",
     "GATEWAY_WORKERS",
     "GATEWAY_AUTH",
@@ -77,6 +76,8 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl
     """Where the streams live."""
+    redis_cluster: bool = False
+    """Whether that is a node of a Redis Cluster, from which the others are found."""
     partitions: int = Field(default=4, ge=1, le=64)
     """Fixed for a deployment: order is kept per partition."""
     sma_period: int = Field(default=5, ge=2, le=500)

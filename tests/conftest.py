@@ -17,7 +17,18 @@ from redis.asyncio import Redis
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
 from services.admin.migrate import migrate_postgres
 from shared.redis.client import connect
-from tests.servers import POSTGRES_IMAGE, REDIS_IMAGE, Choice, choose, run_postgres, run_redis, why_no_container
+from tests.servers import (
+    POSTGRES_IMAGE,
+    REDIS_IMAGE,
+    TEST_REDIS,
+    Choice,
+    choose,
+    embedded_flavour,
+    run_postgres,
+    run_redis,
+    search_path,
+    why_no_container,
+)
 
 GIVEN_REDIS = os.environ.get("REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("DATABASE_URL")
@@ -48,7 +59,8 @@ def decide() -> dict[str, Choice]:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which servers: a silent fall-back would be taken for something else."""
-    return [f"{name}: {choice}" for name, choice in choices(config).items()]
+    lines = [f"{name}: {choice}" for name, choice in choices(config).items()]
+    return [*lines, f"embedded redis: {embedded_flavour()} (TEST_REDIS={TEST_REDIS or 'not set'})"]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,7 +149,7 @@ def _database_of(postgres_url: str, name: str) -> str:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """A Redis of this test's own, with an append-only file: it may be killed, and started again with its data."""
     data_dir = tmp_path_factory.mktemp("redis-server")
-    with EmbeddedRedis(data_dir, find_free_port()) as server:
+    with EmbeddedRedis(data_dir, find_free_port(), search_path=search_path()) as server:
         yield server
     shutil.rmtree(data_dir)
 

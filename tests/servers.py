@@ -4,6 +4,8 @@ The choice is pure. What it needs to know is asked only if it matters: with a UR
 """
 
 import gc
+import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 import redis
 
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
+from services.admin.embedded.redis import find_flavours
 
 # The floor of what is supported, and the version of the embedded wheel.
 REDIS_IMAGE = "redis:7.0-alpine"
 POSTGRES_IMAGE = "postgres:18-alpine"
+
+TEST_REDIS = os.environ.get("TEST_REDIS", "")
+"""Which server every Redis that the tests embed is: `path` (redis-server or valkey-server on PATH), `wheel`, or whichever comes first."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,23 @@ class Choice:
 
     def __str__(self) -> str:
         return f"{self.how} ({self.why})"
+
+
+def search_path() -> str:
+    """Where `EmbeddedRedis` looks for a server before it takes that of the wheel: with TEST_REDIS=wheel, nowhere."""
+    return "" if TEST_REDIS == "wheel" else os.environ.get("PATH", os.defpath)
+
+
+def embedded_flavour() -> str:
+    """The server that is embedded, as it names itself; raise `RuntimeError` if TEST_REDIS asks for one that is not there."""
+    if TEST_REDIS not in ("", "path", "wheel"):
+        raise RuntimeError(f"TEST_REDIS={TEST_REDIS}: must be path or wheel")
+    with tempfile.TemporaryDirectory() as copies:
+        found = find_flavours(search_path(), Path(copies))
+    usable = [flavour for flavour in found if TEST_REDIS != "path" or not flavour.is_from_wheel]
+    if not usable:
+        raise RuntimeError(f"TEST_REDIS={TEST_REDIS or '(not set)'}: there is no such server here")
+    return str(usable[0])
 
 
 def choose(variable: str, given: str | None, why_no_container: Callable[[], str | None]) -> Choice:
@@ -112,7 +135,7 @@ def run_redis(choice: Choice, given: str | None, data_dir: Path, worker: str) ->
         with RedisContainer(REDIS_IMAGE) as container:
             yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}"
     else:
-        with EmbeddedRedis(data_dir, find_free_port(), appendonly=False) as server:
+        with EmbeddedRedis(data_dir, find_free_port(), appendonly=False, search_path=search_path()) as server:
             yield server.url
 
 

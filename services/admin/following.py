@@ -20,6 +20,7 @@ from shared.events import read_enriched, read_tick
 from shared.incarnations import Head, Resolution, label, resolve
 from shared.logging import redact
 from shared.redis.client import TRY_AGAIN
+from shared.redis.cluster import at
 from shared.redis.log import Unconfigured, head, read
 
 READ_ENTRIES = 1000
@@ -82,8 +83,10 @@ class Following:
         self._last_id = self._end if after is None else after
 
     async def _newest_id(self) -> str:
+        key = streams.stream(self._stream, self.partition)
         try:
-            return str((await self._redis.xinfo_stream(streams.stream(self._stream, self.partition)))["last-generated-id"])
+            async with at(self._redis, key) as server:
+                return str((await server.xinfo_stream(key))["last-generated-id"])
         except ResponseError as error:
             if str(error).startswith("no such key"):
                 return BEGINNING

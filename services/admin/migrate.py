@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from shared import streams
 from shared.errors import ConfigurationError, Problem
 from shared.postgres.housekeeping import keep_house, trusted_now
-from shared.redis.client import TRY_AGAIN, connect
+from shared.redis.client import TRY_AGAIN
+from shared.redis.cluster import at, check_mode, connect_to, each_primary, empty_primaries
 from shared.redis.deployment import Deployment, prepare, refuse_eviction
 from shared.redis.log import LIBRARY, call, library_code
 from shared.runtime import until_ready
@@ -76,7 +77,7 @@ def migrations() -> Iterator[Migration]:
 
 async def migrate(settings: MigrateSettings) -> None:
     """Make both ready; raise `ConfigurationError` if the deployment has other PARTITIONS, one of `NOT_YET` if a server is away."""
-    async with connect(settings.redis_url.get_secret_value(), service="migrate") as redis:
+    async with connect_to(settings, service="migrate") as redis:
         await migrate_redis(redis, settings.partitions, settings.sma_period, with_persister=settings.database_url is not None)
     if settings.database_url is None:
         log.warning("DATABASE_URL is not set: only redis was made ready, and trimming waits for no persister")
@@ -86,9 +87,9 @@ async def migrate(settings: MigrateSettings) -> None:
 
 async def migrate_redis(redis: Redis, partitions: int, sma_period: int, *, with_persister: bool = True) -> None:
     """Load the functions and write `config` and the head of each partition; a new SMA_PERIOD starts windows and sides again."""
+    await check_mode(redis)
     await refuse_eviction(redis)
-    if await load_library(redis):
-        log.info("function library loaded", library=LIBRARY)
+    await load_library(redis)
     wanted = Deployment.wanted(partitions, sma_period, with_persister=with_persister)
     found = await call(redis, "configure", [streams.CONFIG], wanted.partitions, wanted.sma_period, wanted.required)
     if int(found[0]) != partitions:
@@ -99,15 +100,26 @@ async def migrate_redis(redis: Redis, partitions: int, sma_period: int, *, with_
         await _change_period(redis, partition, sma_period)
     if int(found[1]) != sma_period:
         log.warning("SMA_PERIOD changed, windows and sides start again", before=int(found[1]), now=sma_period)
-    await redis.hset(streams.CONFIG, mapping={"sma_period": sma_period, "required": wanted.required})
+    async with at(redis, streams.CONFIG) as server:
+        await server.hset(streams.CONFIG, mapping={"sma_period": sma_period, "required": wanted.required})
 
 
 async def load_library(redis: Redis) -> bool:
-    """Load the function library unless this very text is loaded; return whether it was."""
-    loaded = await redis.function_list(library=LIBRARY, withcode=True)
+    """Load the function library into every primary that has not this very text; return whether there was one.
+
+    Replicas get it from their primaries. A primary that has no slots yet gets it too: once slots come, it must be there.
+    """
+    async with each_primary(redis) as servers:
+        everywhere = {**servers, **await empty_primaries(redis)}
+        return any([await _load_into(name, server) for name, server in everywhere.items()])
+
+
+async def _load_into(name: str, server: Redis) -> bool:
+    loaded = await server.function_list(library=LIBRARY, withcode=True)
     if library_code() in _texts(loaded):
         return False
-    await redis.function_load(library_code(), replace=True)
+    await server.function_load(library_code(), replace=True)
+    log.info("function library loaded", library=LIBRARY, server=name)
     return True
 
 
@@ -127,7 +139,8 @@ async def _change_period(redis: Redis, partition: int, sma_period: int) -> None:
     keys += [streams.sides(partition), streams.latest(partition)]
     answer = "RETRY"
     while answer == "RETRY":
-        tickers = await redis.hkeys(streams.latest(partition))
+        async with at(redis, streams.latest(partition)) as server:
+            tickers = await server.hkeys(streams.latest(partition))
         lists = [streams.prices(partition, str(ticker)) for ticker in tickers]
         answer = await call(redis, "change_period", [*keys, *lists], sma_period)
 

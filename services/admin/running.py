@@ -56,6 +56,12 @@ def publish(data_dir: Path, addresses: Mapping[str, str]) -> None:
 def adopt(data_dir: Path = DATA_DIR) -> None:
     """Complete the environment by the servers and the gateway of the `up` that runs in this directory; what is set stays."""
     with suppress(OSError, ValueError):
-        for variable, value in json.loads((data_dir / ADDRESSES).read_text(encoding="utf-8")).items():
-            if not os.environ.get(variable) and not os.environ.get(f"{variable}_FILE"):
-                os.environ[variable] = value
+        found = json.loads((data_dir / ADDRESSES).read_text(encoding="utf-8"))
+        if _is_set("REDIS_URL"):
+            found.pop("REDIS_CLUSTER", None)  # it tells what kind that URL is, and this is another
+        for variable in found.keys() - set(filter(_is_set, found)):
+            os.environ[variable] = found[variable]
+
+
+def _is_set(variable: str) -> bool:
+    return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))

@@ -12,8 +12,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from services.admin.settings import StatusSettings
 from shared import streams
+from shared.errors import ConfigurationError, TransientError
 from shared.logging import redact
-from shared.redis.client import connect
+from shared.redis.cluster import at, connect_to
 
 LEASED = ("fetcher", "analyzer", "persister")
 """Services whose holders are shown."""
@@ -53,8 +54,11 @@ def show_status(settings: StatusSettings, *, as_json: bool) -> int:
     """Print the state of the deployment; return 0, or 1 if Redis does not answer."""
     url = settings.redis_url.get_secret_value()
     try:
-        partitions = asyncio.run(read_status(url, settings.partitions))
-    except (RedisError, OSError) as error:
+        partitions = asyncio.run(read_status(settings))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (RedisError, OSError, TransientError) as error:
         print(f"Redis at {redact(url)} does not answer: {redact(str(error)) or type(error).__name__}", file=sys.stderr)
         return 1
     if as_json:
@@ -68,17 +72,18 @@ def show_status(settings: StatusSettings, *, as_json: bool) -> int:
     return 0
 
 
-async def read_status(url: str, default_partitions: int) -> list[Partition]:
-    """Read every partition that `config` tells of; before a deployment was set up, `default_partitions`."""
-    async with connect(url, service="status") as redis:
-        number = await redis.hget(streams.CONFIG, "partitions")
-        return [await read_partition(redis, each) for each in range(int(number or default_partitions))]
+async def read_status(settings: StatusSettings) -> list[Partition]:
+    """Read every partition that `config` tells of; before a deployment was set up, PARTITIONS of the environment."""
+    async with connect_to(settings, service="status") as redis:
+        async with at(redis, streams.CONFIG) as server:
+            number = await server.hget(streams.CONFIG, "partitions")
+        return [await read_partition(redis, each) for each in range(int(number or settings.partitions))]
 
 
 async def read_partition(redis: Redis, partition: int) -> Partition:
     """Read one partition in one round trip; what does not exist yet counts as empty."""
     ticks, enriched = streams.ticks(partition), streams.enriched(partition)
-    async with redis.pipeline(transaction=False) as pipe:
+    async with at(redis, ticks) as server, server.pipeline(transaction=False) as pipe:
         for key in (ticks, enriched, streams.deadletters(partition)):
             pipe.xlen(key)
         pipe.time()

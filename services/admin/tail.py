@@ -14,10 +14,10 @@ from services.admin.output import is_coloured, is_on_terminal, leave
 from services.admin.settings import StatusSettings
 from services.admin.tail_request import Request
 from shared import streams
-from shared.errors import TransientError
+from shared.errors import ConfigurationError, TransientError
 from shared.logging import redact
 from shared.partitions import partition_of
-from shared.redis.client import connect
+from shared.redis.cluster import at, connect_to
 
 FLUSH_ENTRIES = 500
 
@@ -68,9 +68,12 @@ async def tail(settings: StatusSettings, request: Request, stop: asyncio.Event) 
     """As `run_tail`, until `stop` is set."""
     url = settings.redis_url.get_secret_value()
     printer = Printer(request, stop)
-    async with connect(url, service="tail", block_seconds=BLOCK_SECONDS) as redis:
+    async with connect_to(settings, service="tail", block_seconds=BLOCK_SECONDS) as redis:
         try:
             followings = await _open(redis, settings.partitions, request, printer)
+        except ConfigurationError as error:
+            print(error, file=sys.stderr)
+            return 2
         except (RedisError, OSError, TransientError) as error:
             print(f"Redis at {redact(url)} does not answer: {redact(str(error)) or type(error).__name__}", file=sys.stderr)
             return 1
@@ -88,7 +91,8 @@ async def tail(settings: StatusSettings, request: Request, stop: asyncio.Event) 
 
 async def _open(redis: Redis, default_partitions: int, request: Request, printer: Printer) -> Sequence[Following]:
     """Stand where the request begins, in every partition that it concerns."""
-    number = int(await redis.hget(streams.CONFIG, "partitions") or default_partitions)
+    async with at(redis, streams.CONFIG) as server:
+        number = int(await server.hget(streams.CONFIG, "partitions") or default_partitions)
     partitions = [partition_of(request.ticker, number)] if request.ticker else range(number)
     outage = Outage(printer.say)
     followings = [Following(redis, request.stream, p, outage, printer.say) for p in partitions]

@@ -141,7 +141,8 @@ class Pipeline:
             return code
         servers = {server.variable: server.url for server in (self._redis, self._postgresql)}
         gateway = {"GATEWAY_HOST": self._settings.gateway_host, "GATEWAY_PORT": str(self._ports.gateways[0])}
-        publish(self._data_dir, {**servers, **gateway})
+        kind = {"REDIS_CLUSTER": "1"} if self._settings.redis_cluster else {}
+        publish(self._data_dir, {**servers, **kind, **gateway})
         self._services = [self._service(program) for program in self._programs()]
         self._screen.say(_source_line(self._settings))
         self._screen.say(f"starting {', '.join(service.program.name for service in self._services)} …")

@@ -4,7 +4,7 @@ import asyncio
 
 from services.analyzer.service import analyze
 from services.analyzer.settings import AnalyzerSettings
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to
 from shared.redis.deployment import join
 from shared.redis.lease import Lease, hold
 from shared.runtime import run_service, until_ready
@@ -12,10 +12,9 @@ from shared.runtime import run_service, until_ready
 
 async def serve(settings: AnalyzerSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and analyze each."""
-    url = settings.redis_url.get_secret_value()
     async with (
-        connect(url, service="analyzer") as redis,
-        connect(url, service="analyzer", block_seconds=settings.read_block_seconds) as reader,
+        connect_to(settings, service="analyzer") as redis,
+        connect_to(settings, service="analyzer", block_seconds=settings.read_block_seconds) as reader,
     ):
         deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
         if deployment is None:

@@ -15,6 +15,7 @@ from shared.events import Enriched
 from shared.latest import parse_latest
 from shared.partitions import partition_of
 from shared.redis.client import TRY_AGAIN
+from shared.redis.cluster import at, check_mode, ping
 from shared.redis.market import Heard, newest
 
 log = structlog.get_logger(__name__)
@@ -32,15 +33,23 @@ class Latest:
     async def all(self) -> list[Enriched]:
         """Of every ticker, by ticker."""
         try:
-            hashes = await asyncio.gather(*(self._redis.hgetall(streams.latest(p)) for p in range(self._partitions)))
+            hashes = await asyncio.gather(*(self._of(p) for p in range(self._partitions)))
         except AWAY as error:
             raise _away(error) from error
         return sorted((event for found in hashes for event in _events(found)), key=lambda event: event.ticker)
 
+    async def _of(self, partition: int) -> Mapping[Any, Any]:
+        key = streams.latest(partition)
+        async with at(self._redis, key) as server:
+            found: Mapping[Any, Any] = await server.hgetall(key)
+            return found
+
     async def one(self, ticker: str) -> Enriched | None:
         """Of one ticker; None if it never had a price."""
+        key = streams.latest(partition_of(ticker, self._partitions))
         try:
-            text = await self._redis.hget(streams.latest(partition_of(ticker, self._partitions)), ticker)
+            async with at(self._redis, key) as server:
+                text = await server.hget(key, ticker)
         except AWAY as error:
             raise _away(error) from error
         return next(_events({ticker: text}), None) if text is not None else None
@@ -54,7 +63,7 @@ class Latest:
 
     async def ping(self) -> None:
         """Raise one of `TRY_AGAIN` if Redis does not answer."""
-        await self._redis.ping()
+        await ping(self._redis)
 
 
 def _away(error: Exception) -> Unavailable:
@@ -72,7 +81,9 @@ def _events(found: Mapping[Any, Any]) -> Iterator[Enriched]:
 async def agree(redis: Redis, partitions: int, sma_period: int) -> bool:
     """Raise `ConfigurationError` if the deployment has other values, `NotReady` while there is none; nothing is written."""
     try:
-        found: list[Any] = await redis.hmget(streams.CONFIG, ["partitions", "sma_period"])
+        await check_mode(redis)
+        async with at(redis, streams.CONFIG) as server:
+            found: list[Any] = await server.hmget(streams.CONFIG, ["partitions", "sma_period"])
     except ResponseError as error:
         raise NotReady(str(error)) from None
     if None in found:

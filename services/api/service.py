@@ -15,7 +15,7 @@ from services.api.settings import ApiSettings
 from services.api.sources import Sources
 from shared.listening import listen
 from shared.observe import confirm, probing
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to
 from shared.runtime import until_ready, wait_or_stop
 
 READY_CHECK = "listening"
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 async def serve(settings: ApiSettings, stop: asyncio.Event) -> None:
     """Answer requests until `stop`; whatever server is away, what does not need it is answered."""
     async with (
-        connect(settings.redis_url.get_secret_value(), service="api") as redis,
+        connect_to(settings, service="api") as redis,
         connect_database(settings.database_url.get_secret_value()) as database,
         probing({POSTGRESQL: lambda: database.check(settings.partitions)}),
         asyncio.TaskGroup() as tasks,

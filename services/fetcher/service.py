@@ -21,7 +21,7 @@ from services.fetcher.providers.simulated import Simulation, schedule
 from services.fetcher.settings import FetcherSettings
 from shared import streams
 from shared.partitions import partition_of
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to
 from shared.redis.deployment import Deployment, join
 from shared.redis.lease import Lease, hold
 from shared.redis.log import read_hash
@@ -37,7 +37,7 @@ async def serve(settings: FetcherSettings, stop: asyncio.Event) -> None:
     if settings.replay_file is not None and source != "replay":
         log.warning("REPLAY_FILE is not used", because=f"the source is {source}; SOURCE=replay plays it")
     recording = await open_recording(settings, stop) if source == "replay" else None
-    async with connect(settings.redis_url.get_secret_value(), service="fetcher") as redis:
+    async with connect_to(settings, service="fetcher") as redis:
         deployment = await until_ready(partial(join, redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
         if deployment is None or stop.is_set():
             return

@@ -22,7 +22,7 @@ from shared import metrics
 from shared.errors import ConfigurationError
 from shared.listening import address_problem
 from shared.observe import confirm, fail
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to
 from shared.redis.deployment import join
 from shared.runtime import until_ready
 
@@ -42,8 +42,7 @@ log = structlog.get_logger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until `stop` is set. Raise `ConfigurationError` if the port is taken or the deployment is another."""
     gateway = Gateway(settings)
-    url = settings.redis_url.get_secret_value()
-    async with connect(url, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening():
+    async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening():
         await gateway.work(redis, stop)
 
 

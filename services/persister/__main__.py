@@ -8,7 +8,7 @@ from services.persister.settings import PersisterSettings
 from services.persister.store import POSTGRES_AWAY, Store, connect_store
 from shared.errors import ConfigurationError, NotReady, Problem
 from shared.observe import END_SECONDS, probing
-from shared.redis.client import connect
+from shared.redis.cluster import connect_to
 from shared.redis.deployment import join
 from shared.redis.lease import CHECK as LEASES
 from shared.redis.lease import Lease, hold
@@ -19,11 +19,10 @@ POSTGRESQL = "postgresql"
 
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and store its streams."""
-    url = settings.redis_url.get_secret_value()
     database_url = settings.database_url.get_secret_value()
     async with (
-        connect(url, service="persister") as redis,
-        connect(url, service="persister", block_seconds=settings.read_block_seconds) as reader,
+        connect_to(settings, service="persister") as redis,
+        connect_to(settings, service="persister", block_seconds=settings.read_block_seconds) as reader,
         connect_store(database_url) as store,
         connect_store(database_url, close_seconds=END_SECONDS) as probed,
         connect_store(database_url, close_seconds=END_SECONDS) as kept,

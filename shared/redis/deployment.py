@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from shared import streams
 from shared.errors import ConfigurationError, NotReady, Problem
+from shared.redis.cluster import check_mode, each_primary
 from shared.redis.log import call
 
 REQUIRED_GROUPS = {"ticks": [streams.ANALYZER_GROUP, streams.PERSISTER_GROUP], "enriched": [streams.PERSISTER_GROUP]}
@@ -35,8 +36,10 @@ async def join(redis: Redis, partitions: int, sma_period: int, *, known: Deploym
     """Agree with the deployment, or found it if `config` is missing, prepare every partition, and return what holds.
 
     `known` is what held before it was lost: one without a persister is founded again without.
-    Raise `NotReady` while the function library is missing, `ConfigurationError` if this environment differs or Redis may evict.
+    Raise `NotReady` while the function library is missing, `ConfigurationError` if this environment differs, REDIS_CLUSTER does not fit,
+    or a server may evict.
     """
+    await check_mode(redis)
     await refuse_eviction(redis)
     mine = known or Deployment.wanted(partitions, sma_period)
     found = await call(redis, "configure", [streams.CONFIG], mine.partitions, mine.sma_period, mine.required)
@@ -66,12 +69,14 @@ async def prepare(redis: Redis, deployment: Deployment, partition: int) -> str:
 
 
 async def refuse_eviction(redis: Redis) -> None:
-    """Raise `ConfigurationError` if Redis would delete whole streams when memory is short, `NotReady` if it cannot tell."""
-    try:
-        memory = await redis.info("memory")
-    except ResponseError as error:
-        raise NotReady(f"Redis does not tell its maxmemory-policy: {error}") from None
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        allowed = f"Redis has maxmemory-policy {policy}, which deletes whole streams when memory is short; set it to noeviction"
-        raise ConfigurationError((Problem("REDIS_URL", "(hidden)", allowed),))
+    """Raise `ConfigurationError` if a server would delete whole streams when memory is short, `NotReady` if it cannot tell."""
+    async with each_primary(redis) as servers:
+        for name, server in servers.items():
+            try:
+                memory = await server.info("memory")
+            except ResponseError as error:
+                raise NotReady(f"{name} does not tell its maxmemory-policy: {error}") from None
+            policy = memory.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                allowed = f"{name} has maxmemory-policy {policy}, which deletes whole streams when memory is short; set it to noeviction"
+                raise ConfigurationError((Problem("REDIS_URL", "(hidden)", allowed),))

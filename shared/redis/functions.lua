@@ -114,9 +114,11 @@ local function is_held(lease, token)
   return token ~= '' and call('HGET', lease, 'token') == token
 end
 
--- run_id differs after every restart, fail-over and restored backup: exactly when entries may have been lost.
+-- Differs after every restart, fail-over and restored backup: exactly when entries may have been lost. The process's run_id alone
+-- would be the same after a fail-over there and back again; the replication id is a new one whenever a replica is promoted.
 local function server_run_id()
-  return string.match(call('INFO', 'server'), 'run_id:(%x+)')
+  local info = call('INFO', 'server', 'replication')
+  return string.match(info, 'run_id:(%x+)') .. ':' .. string.match(info, 'master_replid:(%x+)')
 end
 
 local function new_incarnation_id(run_id)

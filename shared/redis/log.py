@@ -20,6 +20,7 @@ from shared import streams
 from shared.commits import Digest, Entries, State
 from shared.errors import NotReady, TransientError
 from shared.incarnations import Ended, Head, parse_lineage
+from shared.redis.cluster import at, check_role, name_of_server
 
 LIBRARY = "tickstream_1"
 BATCH_ENTRIES = 1000
@@ -126,7 +127,8 @@ def library_code() -> str:
 async def read_hash(redis: Redis, key: str, fields: list[str]) -> list[str | None]:
     """Read fields of a hash in one command; raise `TransientError` if the key is no hash."""
     try:
-        return cast(list[str | None], await redis.hmget(key, fields))
+        async with at(redis, key) as server:
+            return cast(list[str | None], await server.hmget(key, fields))
     except ResponseError as error:
         raise TransientError(str(error)) from error
 
@@ -134,13 +136,15 @@ async def read_hash(redis: Redis, key: str, fields: list[str]) -> list[str | Non
 async def call(redis: Redis, function: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
     """Call a function of the library. Raise `Unconfigured` or `TransientError` when it refused and stored nothing."""
     try:
-        return await redis.fcall(f"{function}_1", len(keys), *keys, *args)
+        async with at(redis, keys[0]) as server:
+            return await server.fcall(f"{function}_1", len(keys), *keys, *args)
     except ResponseError as error:
         text = str(error)
         if text.startswith("UNCONFIGURED"):
             raise Unconfigured(text) from None
         if text.startswith(("Function not found", "ERR Function not found")):
-            raise NotReady(f"function {function}_1 is not loaded in Redis; run `tickstream migrate`") from None
+            where = name_of_server(redis, server)
+            raise NotReady(f"function {function}_1 is not loaded in {where}; run `tickstream migrate`") from None
         raise TransientError(text) from error
 
 
@@ -240,11 +244,14 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
     connection, and a reader whose incarnation it is not any more discards the entries.
     """
     key = streams.stream(stream, partition)
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.xread({key: after}, count=count, block=block_ms or None)
-    pipeline.hmget(streams.log(partition), ["incarnation", _SEQ_FIELD[stream]])
     try:
-        found, (incarnation, seq) = await pipeline.execute()
+        async with at(redis, key) as server:
+            pipeline = server.pipeline(transaction=False)
+            pipeline.xread({key: after}, count=count, block=block_ms or None)
+            pipeline.hmget(streams.log(partition), ["incarnation", _SEQ_FIELD[stream]])
+            pipeline.role()
+            found, (incarnation, seq), role = await pipeline.execute()
+            await check_role(server, role)
     except ResponseError as error:
         raise TransientError(str(error)) from error
     return Read(incarnation, int(seq or 0), _entries(found))

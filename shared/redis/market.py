@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 from shared import streams
 from shared.errors import InvalidEntry, TransientError
 from shared.events import Market, parse_market
+from shared.redis.cluster import at
 from shared.redis.log import call
 
 NOTHING_YET = "0-0"
@@ -31,11 +32,12 @@ async def listen(redis: Redis, after: str, *, block_ms: int) -> Heard:
 
     The newest is asked for in any case: on a stream that was deleted and begun anew XREAD would wait for ever.
     """
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.xread({streams.MARKET: after}, count=1, block=block_ms)
-    pipeline.xrevrange(streams.MARKET, count=1)
     try:
-        _, newest = await pipeline.execute()
+        async with at(redis, streams.MARKET) as server:
+            pipeline = server.pipeline(transaction=False)
+            pipeline.xread({streams.MARKET: after}, count=1, block=block_ms)
+            pipeline.xrevrange(streams.MARKET, count=1)
+            _, newest = await pipeline.execute()
     except ResponseError as error:
         raise TransientError(str(error)) from error
     return _heard(newest)
@@ -44,7 +46,8 @@ async def listen(redis: Redis, after: str, *, block_ms: int) -> Heard:
 async def newest(redis: Redis) -> Heard:
     """The newest entry there is; raise `TransientError` if Redis refuses."""
     try:
-        return _heard(await redis.xrevrange(streams.MARKET, count=1))
+        async with at(redis, streams.MARKET) as server:
+            return _heard(await server.xrevrange(streams.MARKET, count=1))
     except ResponseError as error:
         raise TransientError(str(error)) from error
 

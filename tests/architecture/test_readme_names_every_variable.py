@@ -58,6 +58,8 @@ def documented() -> dict[str, str]:
 def text_of(default: Any) -> str:
     if default in (None, ()) or (isinstance(default, SecretStr) and not default.get_secret_value()):
         return "none"
+    if isinstance(default, bool):
+        return str(int(default))
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Route, async_playwright
 from services.admin.embedded import EmbeddedRedis, find_free_port
 from tests.browser.visit import STATIC, Deployment, Visit
 from tests.e2e.pipeline import Pipeline
+from tests.servers import search_path
 
 CHROMIUM = Path("/usr/bin/chromium")
 """Debian's: the browsers of Playwright's own are fetched from elsewhere."""
@@ -53,7 +54,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="module")
 def market_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """A Redis of the module's own: other tests empty the worker's."""
-    with EmbeddedRedis(tmp_path_factory.mktemp("page-redis"), find_free_port()) as server:
+    with EmbeddedRedis(tmp_path_factory.mktemp("page-redis"), find_free_port(), search_path=search_path()) as server:
         yield server
 
 

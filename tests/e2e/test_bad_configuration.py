@@ -13,7 +13,7 @@ BAD = {
         "GATEWAY_FLUSH_SECONDS": "-1",
         "LOG_LEVEL": "loud",
         "METRICS_PORT": "70000",
-        "REDIS_CLUSTER": "1",
+        "REDIS_CLUSTER": "perhaps",
     },
     "api": {
         "DATABASE_URL": f"mysql://me:{SECRET}@db/x",
@@ -34,7 +34,7 @@ BAD = {
     },
 }
 HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY")
-NOT_AVAILABLE = ("REDIS_CLUSTER", "GATEWAY_AUTH", "SOURCE")
+NOT_AVAILABLE = ("GATEWAY_AUTH", "SOURCE")
 
 
 def lines_by_variable(service: Service) -> dict[str, str]:

@@ -17,11 +17,12 @@ from shared import streams
 from shared.redis import client as client_module
 from shared.redis.client import connect
 from shared.redis.lease import Lease
+from tests.faults.proxy import Cut, FaultProxy
 from tests.integration.shared.holders import A_LEASE_AND_MORE, CALM, LONG, SERVICE, SHORT, Holders, Workers, running
 from tests.integration.shared.polling import until
-from tests.integration.shared.proxy import FaultProxy
 from tests.observed import Gain
 
+ALWAYS = 10**9
 MEMBERS = streams.members(SERVICE)
 
 
@@ -190,11 +191,11 @@ async def test_a_lease_whose_release_was_lost_is_taken_again_by_its_own_member_a
 
     workers = Workers()
     async with FaultProxy(redis_url).running() as proxy, connect(proxy.url, service="tests") as client:
-        proxy.lose_request_with = b"release_1"
+        cut = proxy.plan(Cut((b"release_1",), times=ALWAYS, request_bytes=0))
         with capture_logs() as logs:
             await holders.start(fail_once, redis=client)
             assert {(await workers.next()).partition for _ in range(4)} == set(range(4))
-        proxy.lose_request_with = b""
+        proxy.withdraw(cut)
         await holders.stop()
     assert [line["event"] for line in logs].count("lease not released, others take it over") == 1
 
@@ -202,9 +203,9 @@ async def test_a_lease_whose_release_was_lost_is_taken_again_by_its_own_member_a
 async def test_a_lost_answer_to_a_want_moves_one_partition(holders: Holders, redis_url: str) -> None:
     await take_all(holders, Workers())
     async with FaultProxy(redis_url).running() as proxy, connect(proxy.url, service="tests") as client:
-        proxy.lose_answer_to = b"want_1"
+        lost = proxy.plan(Cut((b"want_1",), reply_bytes=0))
         await holders.start(Workers().work, redis=client)
-        proxy.lose_answer_to = b""
+        assert lost.cuts == 1
         await until_loads(holders, 2, 2)
         await holders.stop()
 
@@ -260,14 +261,14 @@ async def test_a_lease_is_in_doubt_while_redis_does_not_confirm_it_and_not_any_m
         leases = [await workers.next() for _ in range(4)]
         assert not any(lease.is_in_doubt for lease in leases)
         began = time.monotonic()
-        proxy.lose_request_with = b"_1"
+        cut = proxy.plan(Cut((b"_1",), times=ALWAYS, request_bytes=0))
 
         async def are_in_doubt() -> bool:
             return all(lease.is_in_doubt for lease in leases)
 
         await until(are_in_doubt)
         assert time.monotonic() - began >= CALM / 2
-        proxy.lose_request_with = b""
+        proxy.withdraw(cut)
 
         async def are_sure() -> bool:
             return not any(lease.is_in_doubt for lease in leases)
