@@ -113,8 +113,8 @@ async def test_a_store_cancelled_anywhere_leaves_rows_and_cursor_together(store:
             await asyncio.sleep(0)
         storing.cancel()
         await asyncio.wait({storing})
-        stored = await database.fetchval("SELECT coalesce(max(seq), 0) FROM ticks")
-        assert (await store.position("ticks", 0)).seq == stored
+        # In one look: what was sent already may still be on its way into the tables.
+        assert await database.fetchval("SELECT seq = (SELECT coalesce(max(seq), 0) FROM ticks) FROM cursors WHERE stream = 'ticks'")
     assert await database.fetchval("SELECT count(*) = coalesce(max(seq), 0) FROM ticks")
 
 
