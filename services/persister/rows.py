@@ -64,8 +64,11 @@ Encode = Callable[[str, Sequence[str]], tuple[int, str]]
 """Entry id and entry to (seq, the columns after seq); raises `InvalidEntry`."""
 
 
-def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
-    """Encode a non-empty batch that was read after `before` while `head` was the partition's."""
+def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head, *, is_torn: bool = False) -> Lines:
+    """Encode a non-empty batch that was read after `before` while `head` was the partition's.
+
+    `is_torn`: the entry at `before` is gone, so a hole behind it is a loss in any stream.
+    """
     if stream == "events":
         return _copied(entries, before, head)
     encode_entry, is_dense = ENCODERS[stream]
@@ -83,7 +86,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
             events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), entry))
             continue
         incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
-        if missing and is_dense:
+        if missing and (is_dense or (is_torn and not lines)):
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
         lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")
@@ -139,6 +142,11 @@ def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
 
 ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
 """Stream to its encoder, and whether its seqs are dense, so that a hole is a loss (a dead letter leaves no enriched event)."""
+
+
+def may_be_torn(entries: Entries, before: Position) -> bool:
+    """Whether a non-empty batch does not go on at the seq after `before`."""
+    return before.entry_id != NOWHERE.entry_id and list(entries[0][1][:2]) != ["seq", str(before.seq + 1)]
 
 
 def received(entry_id: str) -> str:

@@ -5,12 +5,13 @@ itself. When Redis began a new incarnation, the position is judged first and a l
 """
 
 import asyncio
+import time
 
 import structlog
 from redis.asyncio import Redis
 
 from services.persister.measures import Measures
-from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
+from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode, may_be_torn
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
@@ -27,6 +28,8 @@ ENTRIES = 2000
 FEW = 1000
 PAUSE_SECONDS = 0.05
 """After a small batch: one transaction per few entries would cost more than a few milliseconds' delay of the rows."""
+LOOK_AGAIN_SECONDS = 10.0
+"""How often an idle stream's cursor is read: well within the time that the streams keep what a restored database lacks."""
 FINISH_SECONDS = 4.0
 """For the batch under way when the lease ends. A server that takes longer must not keep us: the cursor tells what became of it."""
 
@@ -58,6 +61,7 @@ class _Follower:
         self._stream = stream
         self._block_ms = block_ms
         self._place = stream, lease.partition
+        self._look_again_at = 0.0
         self._log = log.bind(partition=lease.partition, stream=stream)
         self._measures = Measures(stream, lease.partition)
 
@@ -112,18 +116,35 @@ class _Follower:
                 position = await self._store_batch(found, position, head)
             else:
                 self._measures.note_read(0)
+                await self._check_cursor(position)
             self._note_success(position, backoff)
             if 0 < len(found.entries) < FEW:
                 await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
 
+    async def _check_cursor(self, position: Position) -> None:
+        """Raise `StoredElsewhere` if the cursor has moved while there was nothing to store: the database was restored, and lacks rows."""
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return
+        self._look_again_at = now + LOOK_AGAIN_SECONDS
+        stored = await self._store.position(self._stream, self._partition)
+        if stored[:2] != position[:2]:
+            raise StoredElsewhere
+
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
-        batch = encode(self._stream, self._partition, found.entries, position, now)
+        batch = encode(self._stream, self._partition, found.entries, position, now, is_torn=await self._is_torn(found, position))
         self._measures.note_read(found.seq - batch.position.seq)
         refused = await self._store_lines(position, batch)
         self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
         return await self._mirror(batch.position, head)
+
+    async def _is_torn(self, found: Read, position: Position) -> bool:
+        """Whether the entry at the position is gone: trimming keeps it, unless the database was set back, or a stranger trims."""
+        if self._stream not in MIRRORED or not may_be_torn(found.entries, position):
+            return False
+        return not await self._redis.xrange(streams.stream(self._stream, self._partition), position.entry_id, position.entry_id)
 
     async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
         with self._measures.transaction():

@@ -50,7 +50,7 @@ CLOSE_SECONDS = 1.0
 SERVER_SETTINGS = {
     "application_name": "tickstream-persister",
     "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "10s",
     # The streams are trimmed once a row is stored: it must be on disk by then.
     "synchronous_commit": "on",
     "timezone": "UTC",
