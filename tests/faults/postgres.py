@@ -180,12 +180,12 @@ Lines = list[Any]
 
 
 @contextmanager
-def observed_outage(*, failed: int | None = None) -> Iterator[Lines]:
-    """In the block one line must say that the ticks wait, and why; no line may be an error; so many transactions must fail, if known."""
+def observed_outage(*, failed: int | None = None, errors: int = 0) -> Iterator[Lines]:
+    """In the block one line must say that the ticks wait, and why, and so many be errors; so many transactions must fail, if known."""
     transactions = Gain("persister", "tickstream_persister_transactions_total", outcome="failed")
     with structlog.testing.capture_logs() as lines:
         yield lines
-    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
+    assert sum(line["log_level"] == "error" for line in lines) == errors, lines
     (reason,) = reasons(lines)
     assert reason
     assert failed is None or transactions.value == failed
