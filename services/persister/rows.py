@@ -18,6 +18,10 @@ from shared.events import read_enriched, read_tick
 from shared.incarnations import Head, label
 from shared.sequence import SequenceCheck
 
+KINDS = ("rewind", "gap", "reset", "overrun", "rejected", "period")
+"""Of the contract; a stranger may have written another one into `events:{p}`."""
+LONGEST = 18
+"""Digits of a seq that any bigint can hold."""
 NULL = "\\N"
 LATEST_MS = "9" * 14
 """For the id of a stranger's making that lies beyond any calendar; Redis numbers on from it for ever."""
@@ -117,11 +121,22 @@ def _copied(entries: Entries, before: Position, head: Head) -> Lines:
 def _copy(entry_id: str, entry: Sequence[str], head: Head) -> StreamEvent:
     fields = _mapping(entry)
     try:
+        _check_fields(fields)
         first, last = (int(fields[name]) if fields[name] else None for name in ("first_seq", "last_seq"))
         detail = msgspec.json.decode(fields["detail"] or "{}", type=dict[str, object])
         return StreamEvent(fields["stream"], fields["kind"], fields["incarnation"], first, last, detail, int(fields["ts"]))
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         return _rejected("events", head.incarnation, entry_id, f"no stream event: {error!r}", entry)
+
+
+def _check_fields(fields: dict[str, str]) -> None:
+    """Raise `ValueError` for what PostgreSQL would refuse: the stream would wait behind a stranger's entry for ever."""
+    if fields["kind"] not in KINDS:
+        raise ValueError(f"kind {fields['kind'][:80]!r} is none of {', '.join(KINDS)}")
+    if any("\x00" in text or "\\u0000" in text for text in fields.values()):
+        raise ValueError("PostgreSQL has no text with the character 0")
+    if any(len(fields[name]) > LONGEST for name in ("first_seq", "last_seq")) or len(fields["ts"]) > len(LATEST_MS):
+        raise ValueError("a number is too big")
 
 
 def _mapping(entry: Sequence[str]) -> dict[str, str]:

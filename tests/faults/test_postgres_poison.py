@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from shared import streams
+from tests.e2e.pipeline import until
 from tests.faults.postgres import SLEEP, Storage, fault, observed_outage, persisting, raising, storage
 
 REFUSE = "ALTER TABLE ticks ADD CONSTRAINT unlucky CHECK (price <> 13)"
@@ -104,3 +107,41 @@ async def test_a_commit_that_fails_for_another_reason_takes_the_note_back(stored
 async def test_a_whole_batch_of_refused_rows_is_noted_row_by_row(stored: Storage) -> None:
     await stored.database.execute(REFUSE)
     await store_and_check(stored, *["13"] * 700, "1")
+
+
+EVENT = {"kind": "period", "stream": "enriched", "incarnation": "1-a", "first_seq": "1", "last_seq": "", "detail": "{}", "ts": "1"}
+STRANGE: list[dict[Any, Any]] = [
+    {"kind": "a stranger's"},
+    {"first_seq": "9" * 30},
+    {"first_seq": "-1e9"},
+    {"ts": "9" * 30},
+    {"detail": '{"a": "\\u0000"}'},
+    {"detail": '{"a": NaN}'},
+    {"incarnation": "\x00"},
+    {"stream": "\x00"},
+    {"stream": b"\xff\xfe"},
+    {"\x00": "\x00"},
+]
+
+
+async def test_a_strangers_entries_stop_no_stream_whatever_they_hold(stored: Storage) -> None:
+    redis = stored.partition.redis
+    await stored.write("1", "2")
+    for change in STRANGE:
+        await redis.xadd(streams.events(0), {"seq": "1", **EVENT, **change})
+    for value in ("\x00", "\\u0000", "\t", "\\", "9" * 5000, b"\xff"):
+        for name in ("seq", "ticker", "price", "ts", "volume", value):
+            for stream in ("ticks", "enriched"):
+                (_, entry), *_ = await redis.xrevrange(streams.stream(stream, 0), count=1)
+                await redis.xadd(streams.stream(stream, 0), {**entry, name: value})
+    await stored.write("3")
+    await redis.xadd(streams.events(0), {"seq": "1", **EVENT})
+    stored_last = "SELECT count(*) = 1 FROM stream_events WHERE kind = 'period' AND stream = 'enriched' AND first_seq = 1"
+    async with persisting(stored.redis_url, stored.url):
+        await stored.until_stored()
+
+        async def is_noted() -> bool:
+            return bool(await stored.database.fetchval(stored_last))
+
+        await until(is_noted, "the last event")
+    assert await stored.database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks") == [1, 2, 3]

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from services.admin.embedded import find_free_port
 from shared import streams
-from tests.e2e.market_data import outcome, recording
+from tests.e2e.market_data import SPAN_SECONDS, outcome, recording
 from tests.e2e.pipeline import Pipeline, Service
 from tests.e2e.playing import run_until
 from tests.e2e.proof import Proof
@@ -29,7 +29,7 @@ async def test_from_one_persister_to_three_and_back_to_one_under_load(
         persisters = Persisters(pipeline, proof)
         await persisters.grow_to(1)
         pipeline.start("analyzer")
-        pipeline.start("fetcher")
+        pipeline.start("fetcher", REPLAY_SPEED=str(SPAN_SECONDS / 8))
         for moment, count in ((0.1, 3), (0.3, 1), (0.5, 3), (0.7, 1)):
             await run_until(pipeline, proof, "persister", int(ticks * moment))
             await (persisters.grow_to(count) if count > 1 else persisters.shrink_to(count))
@@ -38,6 +38,7 @@ async def test_from_one_persister_to_three_and_back_to_one_under_load(
         await pipeline.stop()
         pipeline.check_logs()
     await proof.check_all()
+    print(f"{persisters.takings} times a partition was taken, {persisters.elsewhere:g} batches were stored elsewhere")
     # A batch under way when its partition changes hands may be tried twice, a stream at a time.
     assert persisters.elsewhere <= persisters.takings * len(streams.STREAMS)
 
