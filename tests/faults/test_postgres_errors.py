@@ -1,14 +1,28 @@
 """Each error of PostgreSQL at each moment of a transaction: waited out and tried again, never taken for a row's own fault."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from services.admin.embedded import find_free_port
 from services.persister import store
 from tests.e2e.pipeline import until
-from tests.faults.postgres import PERSISTER, SLEEP, Storage, is_waiting, observed_outage, persisting, raising, reasons, storage
-from tests.observed import Gain
+from tests.faults.postgres import (
+    PERSISTER,
+    SLEEP,
+    WAITING,
+    Storage,
+    is_waiting,
+    observed_outage,
+    persisting,
+    processes_on,
+    raising,
+    reasons,
+    storage,
+)
+from tests.observed import Gain, Observed
 
 DISK_FULL, TOO_MANY_CONNECTIONS, ADMIN_SHUTDOWN, QUERY_CANCELED = "53100", "53300", "57P01", "57014"
 SERIALIZATION_FAILURE, DEADLOCK, READ_ONLY, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION = "40001", "40P01", "25006", "55P03", "23505"
@@ -17,7 +31,7 @@ STATES = (
     *(DISK_FULL, TOO_MANY_CONNECTIONS, ADMIN_SHUTDOWN, QUERY_CANCELED),
     *(SERIALIZATION_FAILURE, DEADLOCK, READ_ONLY, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION),
 )
-SAMPLE = [("copy", DISK_FULL), ("commit", SERIALIZATION_FAILURE), ("cursor", DEADLOCK)]
+SAMPLE = [("copy", DISK_FULL), ("commit", SERIALIZATION_FAILURE)]
 REST = [(place, state) for place in ("cursor", "copy", "commit") for state in STATES if (place, state) not in SAMPLE]
 
 
@@ -71,6 +85,7 @@ async def test_a_table_locked_for_longer_than_the_lock_timeout(stored: Storage, 
     assert "lock timeout" in reasons(lines)[0]
 
 
+@pytest.mark.long
 async def test_too_many_connections(stored: Storage) -> None:
     name = await stored.database.fetchval("SELECT current_database()")
     await stored.database.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
@@ -133,6 +148,7 @@ async def test_a_row_that_fits_in_no_partition_waits_for_one_although_that_viola
     await stored.check()
 
 
+@pytest.mark.long
 async def test_connections_that_are_cut_again_and_again(stored: Storage) -> None:
     cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()"
     async with persisting(stored.redis_url, stored.url):
@@ -140,4 +156,30 @@ async def test_connections_that_are_cut_again_and_again(stored: Storage) -> None
             await stored.write()
             await stored.database.fetchval(cut, PERSISTER)
         await stored.until_stored()
+    await stored.check()
+
+
+@pytest.mark.long
+async def test_a_process_that_may_not_write_runs_on_says_why_it_is_not_ready_and_is_ready_once_it_may(
+    stored: Storage, tmp_path: Path
+) -> None:
+    breaking, mending = FAULTS["42501"]
+    await stored.database.execute(breaking)
+    await stored.write()
+    observed = Observed(find_free_port())
+    async with processes_on(stored, tmp_path) as pipeline:
+        persister = pipeline.start("persister", METRICS_PORT=str(observed.port))
+
+        async def is_told() -> bool:
+            if not persister.said("lease taken"):
+                return False
+            return "permission denied for table ticks" in str((await observed.checks())["storing"])
+
+        await pipeline.until(is_told, "the reason in /readyz")
+        await stored.database.execute(mending)
+        await pipeline.until(stored.is_stored, "all rows")
+        await pipeline.until(observed.is_ready, "the persister to be ready")
+        await pipeline.stop()
+        persister.check_log()
+        assert len(persister.said(WAITING)) == 1
     await stored.check()

@@ -29,7 +29,7 @@ async def test_from_one_persister_to_three_and_back_to_one_under_load(
         persisters = Persisters(pipeline, proof)
         await persisters.grow_to(1)
         pipeline.start("analyzer")
-        pipeline.start("fetcher", REPLAY_SPEED=str(SPAN_SECONDS / 8))
+        pipeline.start("fetcher", REPLAY_SPEED=str(SPAN_SECONDS / 5))
         for moment, count in ((0.1, 3), (0.3, 1), (0.5, 3), (0.7, 1)):
             await run_until(pipeline, proof, "persister", int(ticks * moment))
             await (persisters.grow_to(count) if count > 1 else persisters.shrink_to(count))
