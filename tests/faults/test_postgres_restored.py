@@ -41,7 +41,8 @@ def copy(source: Path, target: Path) -> None:
     subprocess.run(("cp", "-a", source, target), check=True)
 
 
-@pytest.mark.parametrize("trimmed", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("trimmed", [True, False])
 async def test_a_database_restored_from_a_backup_is_filled_again_and_what_was_trimmed_is_a_gap(
     redis: Redis, redis_url: str, postgres_server: EmbeddedPostgres, tmp_path: Path, trimmed: bool
 ) -> None:
@@ -108,7 +109,7 @@ async def test_of_two_persisters_on_one_partition_one_wins_each_batch_and_the_ot
         # Each commit takes a moment: the other one is waiting for the same cursor by then.
         await stored.set_fault("commit", "PERFORM pg_sleep(0.02)", times=1000)
         async with persisting(redis_url, database_url), persisting(redis_url, database_url):
-            for _ in range(20):
+            for _ in range(8):
                 await stored.write()
                 await stored.until_stored()
         await stored.check()
