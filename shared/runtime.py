@@ -141,14 +141,29 @@ async def until_ready(
     backoff = Backoff()
     while not stop.is_set():
         try:
-            result = await attempt()
+            result = await _try_or_stop(attempt, stop)
         except away as error:
             if backoff.failures == 0:
                 log.warning("waiting", what=what, reason=str(error) or type(error).__name__)
             if await wait_or_stop(stop, backoff.next_seconds()):
                 return None
         else:
-            if backoff.failures:
+            if backoff.failures and not stop.is_set():
                 log.info("ready", what=what, tries=backoff.failures + 1)
             return result
     return None
+
+
+async def _try_or_stop(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Await an attempt; None, and it is given up, once `stop` is set: a server that hangs must not hold up the end."""
+    attempting, stopped = asyncio.ensure_future(attempt()), asyncio.ensure_future(stop.wait())
+    try:
+        waited: set[asyncio.Future[Any]] = {attempting, stopped}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        return attempting.result() if attempting.done() else None
+    finally:
+        stopped.cancel()
+        attempting.cancel()
+        await asyncio.wait({attempting})
+        if not attempting.cancelled():
+            attempting.exception()  # looked at here: how an attempt that was given up ends is of no interest

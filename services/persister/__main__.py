@@ -14,7 +14,7 @@ from shared.redis.lease import CHECK as LEASES
 from shared.redis.lease import Lease, hold
 from shared.runtime import run_service, until_ready
 
-POSTGRESQL = "postgresql"
+POSTGRESQL, STORING = "postgresql", "storing"
 
 
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
@@ -26,7 +26,7 @@ async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
         connect_store(database_url) as store,
         connect_store(database_url, close_seconds=END_SECONDS) as probed,
         connect_store(database_url, close_seconds=END_SECONDS) as kept,
-        probing({POSTGRESQL: lambda: check_database(probed, settings.partitions)}),
+        probing({POSTGRESQL: lambda: check_database(probed, settings.partitions), STORING: lambda: check_storing(store)}),
     ):
         ready = await until_ready(lambda: check_database(store, settings.partitions), what="postgresql", stop=stop, away=POSTGRES_AWAY)
         deployment = await until_ready(lambda: join(redis, settings.partitions, settings.sma_period), what="redis", stop=stop)
@@ -53,5 +53,11 @@ async def check_database(store: Store, partitions: int) -> bool:
     return True
 
 
+async def check_storing(store: Store) -> None:
+    """Raise `NotReady` while a stream cannot be stored: PostgreSQL may answer and still refuse the rows."""
+    for (stream, partition), reason in store.outages.items():
+        raise NotReady(f"{stream} of partition {partition} are not stored: {reason}")
+
+
 if __name__ == "__main__":
-    run_service("persister", PersisterSettings, serve, checks=(LEASES, POSTGRESQL))
+    run_service("persister", PersisterSettings, serve, checks=(LEASES, POSTGRESQL, STORING))

@@ -4,14 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from services.persister.rows import StreamEvent
+from services.persister.rows import KINDS, StreamEvent
 from services.persister.store import StoredElsewhere
 from shared import metrics
 from shared.hops import Hop
 
 HOPS = {"ticks": Hop("fetcher_to_persister"), "enriched": Hop("analyzer_to_persister")}
-KINDS = ("rewind", "gap", "reset", "overrun", "rejected", "period")
-"""Of the contract; a stranger may have written another one into `events:{p}`."""
 TRANSACTIONS = {outcome: metrics.PERSISTER_TRANSACTIONS.labels(outcome) for outcome in ("stored", "elsewhere", "failed")}
 EVENTS = {kind: metrics.PERSISTER_EVENTS.labels(kind) for kind in (*KINDS, "other")}
 

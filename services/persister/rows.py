@@ -18,6 +18,10 @@ from shared.events import read_enriched, read_tick
 from shared.incarnations import Head, label
 from shared.sequence import SequenceCheck
 
+KINDS = ("rewind", "gap", "reset", "overrun", "rejected", "period")
+"""Of the contract; a stranger may have written another one into `events:{p}`."""
+LONGEST = 18
+"""Digits of a seq that any bigint can hold."""
 NULL = "\\N"
 LATEST_MS = "9" * 14
 """For the id of a stranger's making that lies beyond any calendar; Redis numbers on from it for ever."""
@@ -64,8 +68,11 @@ Encode = Callable[[str, Sequence[str]], tuple[int, str]]
 """Entry id and entry to (seq, the columns after seq); raises `InvalidEntry`."""
 
 
-def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
-    """Encode a non-empty batch that was read after `before` while `head` was the partition's."""
+def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head, *, is_torn: bool = False) -> Lines:
+    """Encode a non-empty batch that was read after `before` while `head` was the partition's.
+
+    `is_torn`: the entry at `before` is gone, so a hole behind it is a loss in any stream.
+    """
     if stream == "events":
         return _copied(entries, before, head)
     encode_entry, is_dense = ENCODERS[stream]
@@ -83,7 +90,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
             events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), entry))
             continue
         incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
-        if missing and is_dense:
+        if missing and (is_dense or (is_torn and not lines)):
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
         lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")
@@ -114,11 +121,22 @@ def _copied(entries: Entries, before: Position, head: Head) -> Lines:
 def _copy(entry_id: str, entry: Sequence[str], head: Head) -> StreamEvent:
     fields = _mapping(entry)
     try:
+        _check_fields(fields)
         first, last = (int(fields[name]) if fields[name] else None for name in ("first_seq", "last_seq"))
         detail = msgspec.json.decode(fields["detail"] or "{}", type=dict[str, object])
         return StreamEvent(fields["stream"], fields["kind"], fields["incarnation"], first, last, detail, int(fields["ts"]))
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         return _rejected("events", head.incarnation, entry_id, f"no stream event: {error!r}", entry)
+
+
+def _check_fields(fields: dict[str, str]) -> None:
+    """Raise `ValueError` for what PostgreSQL would refuse: the stream would wait behind a stranger's entry for ever."""
+    if fields["kind"] not in KINDS:
+        raise ValueError(f"kind {fields['kind'][:80]!r} is none of {', '.join(KINDS)}")
+    if any("\x00" in text or "\\u0000" in text for text in fields.values()):
+        raise ValueError("PostgreSQL has no text with the character 0")
+    if any(len(fields[name]) > LONGEST for name in ("first_seq", "last_seq")) or len(fields["ts"]) > len(LATEST_MS):
+        raise ValueError("a number is too big")
 
 
 def _mapping(entry: Sequence[str]) -> dict[str, str]:
@@ -139,6 +157,11 @@ def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
 
 ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
 """Stream to its encoder, and whether its seqs are dense, so that a hole is a loss (a dead letter leaves no enriched event)."""
+
+
+def may_be_torn(entries: Entries, before: Position) -> bool:
+    """Whether a non-empty batch does not go on at the seq after `before`."""
+    return before.entry_id != NOWHERE.entry_id and list(entries[0][1][:2]) != ["seq", str(before.seq + 1)]
 
 
 def received(entry_id: str) -> str:

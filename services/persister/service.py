@@ -5,12 +5,13 @@ itself. When Redis began a new incarnation, the position is judged first and a l
 """
 
 import asyncio
+import time
 
 import structlog
 from redis.asyncio import Redis
 
 from services.persister.measures import Measures
-from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
+from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode, may_be_torn
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
@@ -27,6 +28,10 @@ ENTRIES = 2000
 FEW = 1000
 PAUSE_SECONDS = 0.05
 """After a small batch: one transaction per few entries would cost more than a few milliseconds' delay of the rows."""
+LOOK_AGAIN_SECONDS = 10.0
+"""How often an idle stream's cursor is read: well within the time that the streams keep what a restored database lacks."""
+FINISH_SECONDS = 4.0
+"""For the batch under way when the lease ends. A server that takes longer must not keep us: the cursor tells what became of it."""
 
 MIRRORED = ("ticks", "enriched")
 
@@ -34,9 +39,16 @@ MIRRORED = ("ticks", "enriched")
 async def persist(redis: Redis, reader: Redis, store: Store, lease: Lease, *, block_ms: int) -> None:
     """Store the streams of a partition until the lease ends."""
     async with asyncio.TaskGroup() as group:
+        following = []
         for stream in streams.STREAMS:
             follower = _Follower(redis, reader, store, lease, stream, block_ms)
-            group.create_task(follower.run(), name=f"persist-{stream}-{lease.partition}")
+            following.append(group.create_task(follower.run(), name=f"persist-{stream}-{lease.partition}"))
+        await lease.ended.wait()
+        _, late = await asyncio.wait(following, timeout=FINISH_SECONDS)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("batch under way given up, it is read again", partition=lease.partition, waited_seconds=FINISH_SECONDS)
 
 
 class _Follower:
@@ -48,6 +60,8 @@ class _Follower:
         self._partition = lease.partition
         self._stream = stream
         self._block_ms = block_ms
+        self._place = stream, lease.partition
+        self._look_again_at = 0.0
         self._log = log.bind(partition=lease.partition, stream=stream)
         self._measures = Measures(stream, lease.partition)
 
@@ -56,6 +70,7 @@ class _Follower:
         try:
             await self._follow_again_and_again()
         finally:
+            self._store.outages.pop(self._place, None)
             self._measures.end()
 
     async def _follow_again_and_again(self) -> None:
@@ -66,39 +81,69 @@ class _Follower:
             except StoredElsewhere as reason:
                 self._log.info("reading the cursor again", reason=str(reason))
             except (*TRY_AGAIN, *POSTGRES_AWAY) as error:
-                if backoff.failures == 0:
-                    self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
-                await self._lease.idle(backoff.next_seconds())
+                self._note_outage(error)
+            else:
+                return
+            await self._lease.idle(backoff.next_seconds())
+
+    def _note_outage(self, error: Exception) -> None:
+        """Say it once, with the first reason; the newest one is shown by `/readyz`."""
+        reason = str(error) or type(error).__name__
+        if self._place not in self._store.outages:
+            self._log.warning("waiting, nothing is lost", reason=reason)
+        self._store.outages[self._place] = reason
+
+    def _note_success(self, position: Position, backoff: Backoff) -> None:
+        """Only once a batch is stored, or there is none: that the cursor can be read does not mean that rows can be written."""
+        if self._store.outages.pop(self._place, None):
+            self._log.info("going on", position=position.entry_id, tries=backoff.failures)
+        backoff.reset()
 
     async def _follow(self, backoff: Backoff) -> None:
         position = await self._store.position(self._stream, self._partition)
         head = await partition_log.head(self._redis, self._partition)
         position = await self._resolve(position, head)
         position = await self._mirror(position, head)
-        if backoff.failures:
-            self._log.info("going on", position=position.entry_id, tries=backoff.failures)
-        backoff.reset()
         while (found := await self._read(position.entry_id)) is not None:
             self._lease.progress()
             if found.incarnation != head.incarnation:
                 head = await partition_log.head(self._redis, self._partition)
                 # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
                 position = await self._mirror(await self._resolve(position, head), head)
-            elif found.entries:
+                continue
+            if found.entries:
                 position = await self._store_batch(found, position, head)
-                if len(found.entries) < FEW:
-                    await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
             else:
                 self._measures.note_read(0)
+                await self._check_cursor(position)
+            self._note_success(position, backoff)
+            if 0 < len(found.entries) < FEW:
+                await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
+
+    async def _check_cursor(self, position: Position) -> None:
+        """Raise `StoredElsewhere` if the cursor has moved while there was nothing to store: the database was restored, and lacks rows."""
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return
+        self._look_again_at = now + LOOK_AGAIN_SECONDS
+        stored = await self._store.position(self._stream, self._partition)
+        if stored[:2] != position[:2]:
+            raise StoredElsewhere
 
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
-        batch = encode(self._stream, self._partition, found.entries, position, now)
+        batch = encode(self._stream, self._partition, found.entries, position, now, is_torn=await self._is_torn(found, position))
         self._measures.note_read(found.seq - batch.position.seq)
         refused = await self._store_lines(position, batch)
         self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
         return await self._mirror(batch.position, head)
+
+    async def _is_torn(self, found: Read, position: Position) -> bool:
+        """Whether the entry at the position is gone: trimming keeps it, unless the database was set back, or a stranger trims."""
+        if self._stream not in MIRRORED or not may_be_torn(found.entries, position):
+            return False
+        return not await partition_log.has_entry(self._redis, self._stream, self._partition, position.entry_id)
 
     async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
         with self._measures.transaction():

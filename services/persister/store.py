@@ -5,10 +5,11 @@ zero rows, and that must never be mistaken for a poison row.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import asyncpg
 import msgspec
@@ -18,7 +19,11 @@ from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, rejec
 from shared.errors import TransientError
 from shared.postgres import housekeeping
 
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
+
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 POSTGRES_AWAY: tuple[type[Exception], ...] = (
     OSError,
@@ -29,13 +34,9 @@ POSTGRES_AWAY: tuple[type[Exception], ...] = (
 )
 """PostgreSQL did not answer, or answered with an error: what it holds is read again before anything else is written."""
 
-POISON: tuple[type[asyncpg.PostgresError], ...] = (
-    asyncpg.DataError,  # class 22: a value that the column's type refuses
-    asyncpg.CheckViolationError,
-    asyncpg.NotNullViolationError,
-    asyncpg.RaiseError,  # a trigger of the operator's own that refuses a row
-)
-"""The row itself is wrong and will be wrong again. Never a unique violation: that is somebody else's batch."""
+POISON = ("23502", "23514", "P0001")
+"""Not null, check, and RAISE in a trigger of the operator's own; with class 22, a value that the column's type refuses, these
+say that the row itself is wrong and will be wrong again. Never 23505, a unique violation: that is somebody else's batch."""
 
 COLUMNS = {
     "ticks": ("incarnation", "partition", "seq", "entry_id", "ticker", "price", "ts", "source", "volume", "quote_ts", "received"),
@@ -44,11 +45,12 @@ COLUMNS = {
 
 CONNECTIONS = 8
 COMMAND_SECONDS = 60.0
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 1.0
+"""Nothing is under way any more when the service closes its connections."""
 SERVER_SETTINGS = {
     "application_name": "tickstream-persister",
     "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "10s",
     # The streams are trimmed once a row is stored: it must be on disk by then.
     "synchronous_commit": "on",
     "timezone": "UTC",
@@ -92,63 +94,108 @@ class Store:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self.outages: dict[tuple[str, int], str] = {}
+        """Why a stream of a partition is not stored at the moment."""
 
     async def partitions(self) -> int | None:
         """PARTITIONS as the database was set up with; None if it was not yet. Raise one of `POSTGRES_AWAY`."""
+
+        async def ask(connection: "Connection") -> int | None:
+            count: int | None = await connection.fetchval(queries()["partitions"])
+            return count
+
         try:
-            count: int | None = await self._pool.fetchval(queries()["partitions"])
+            return await self._with_connection(ask)
         except asyncpg.UndefinedTableError:
             return None
-        return count
 
     async def position(self, stream: str, partition: int) -> Position:
         """How far the stream is stored."""
-        async with self._pool.acquire() as connection:
+
+        async def ask(connection: "Connection") -> asyncpg.Record | None:
             await connection.execute(queries()["begin"], stream, partition)
-            row = await connection.fetchrow(queries()["position"], stream, partition)
+            return await connection.fetchrow(queries()["position"], stream, partition)
+
+        row = await self._with_connection(ask)
         return Position(*row) if row else NOWHERE
 
     async def newest(self, stream: str, partition: int, incarnation: str, most_seq: int) -> tuple[str, int] | None:
         """Entry id and seq of the newest stored row of an incarnation, up to a seq."""
         query = {"ticks": "newest_tick", "enriched": "newest_enriched"}[stream]
-        row = await self._pool.fetchrow(queries()[query], incarnation, partition, most_seq)
-        return (row["entry_id"], row["seq"]) if row else None
+        return await self._entry(query, incarnation, partition, most_seq)
 
     async def newest_dropped(self, stream: str, partition: int, incarnation: str) -> tuple[str, int] | None:
         """Entry id and seq of the newest row of an incarnation that RETENTION_DAYS has dropped."""
-        row = await self._pool.fetchrow(queries()["newest_dropped"], stream, partition, incarnation)
+        return await self._entry("newest_dropped", stream, partition, incarnation)
+
+    async def _entry(self, query: str, *arguments: str | int) -> tuple[str, int] | None:
+        row = await self._with_connection(lambda connection: connection.fetchrow(queries()[query], *arguments))
         return (row["entry_id"], row["seq"]) if row else None
 
     async def keep_house(self, retention_days: int) -> bool:
         """Make and drop partitions; return whether it was ours to do. Raise one of `POSTGRES_AWAY`: what failed is not done."""
-        async with self._pool.acquire() as connection:
+
+        async def keep(connection: "Connection") -> bool:
             return await housekeeping.keep_house(connection, await housekeeping.trusted_now(connection), retention_days)
+
+        return await self._with_connection(keep)
 
     async def store(self, stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
         """Store a batch that was read after `before`; return the rows that PostgreSQL refused, which are noted with it.
 
-        Raise `StoredElsewhere` if the cursor has moved. After any other error of `POSTGRES_AWAY` it is not known whether
-        the batch is in: the cursor tells.
+        Raise `StoredElsewhere` if the cursor has moved. After any other error of `POSTGRES_AWAY`, and when cancelled, it is not
+        known whether the batch is in: the cursor tells.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            after = batch.position
-            moved = await connection.execute(queries()["advance"], stream, partition, *after, before.incarnation, before.entry_id)
-            if moved != "UPDATE 1":
-                raise StoredElsewhere
-            refused: list[StreamEvent] = []
-            if batch.lines:
-                await _copy(connection, stream, batch.lines, refused)
-            for event in (*batch.events, *refused):
-                await _note(connection, partition, event)
-        return refused
+        return await self._with_connection(lambda connection: _store(connection, stream, partition, before, batch))
+
+    async def _with_connection(self, work: "Callable[[Connection], Awaitable[T]]") -> T:
+        """Do some work on a connection; when cancelled, cut it: a ROLLBACK, or the pool's reset, would wait for a dead server."""
+        try:
+            async with self._pool.acquire() as connection:
+                working = asyncio.ensure_future(work(connection))
+                try:
+                    await asyncio.wait({working})
+                except asyncio.CancelledError:
+                    working.add_done_callback(_look_at)
+                    connection.terminate()
+                    raise
+                return working.result()
+        except asyncpg.ReadOnlySQLTransactionError:
+            # A former primary, after a fail-over: its connections stay open, and would be used for ever.
+            await self._pool.expire_connections()
+            raise
 
 
-async def _copy(connection: "asyncpg.pool.PoolConnectionProxy", stream: str, lines: Sequence[str], refused: list[StreamEvent]) -> None:
+def _look_at(ended: "asyncio.Future[T]") -> None:
+    """How work ends that was given up is of no interest; an exception that nobody looks at would be reported."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _store(connection: "Connection", stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
+    refused: list[StreamEvent] = []
+    after = batch.position
+    async with connection.transaction():
+        moved = await connection.execute(queries()["advance"], stream, partition, *after, before.incarnation, before.entry_id)
+        if moved != "UPDATE 1":
+            raise StoredElsewhere
+        if batch.lines:
+            # What an operator's own deferred constraint refuses at COMMIT could not be told from the rest of the batch.
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            await _copy(connection, stream, batch.lines, refused)
+        for event in (*batch.events, *refused):
+            await _note(connection, partition, event)
+    return refused
+
+
+async def _copy(connection: "Connection", stream: str, lines: Sequence[str], refused: list[StreamEvent]) -> None:
     """Copy the lines; if PostgreSQL refuses one, halve until it stands alone, so that the rest is stored."""
     try:
         async with connection.transaction():
             await connection.copy_to_table(stream, source=_chunk(lines), columns=COLUMNS[stream], format="text")
-    except POISON as error:
+    except asyncpg.PostgresError as error:
+        if not is_poison(error):
+            raise
         if len(lines) == 1:
             refused.append(rejected_line(stream, lines[0], f"{type(error).__name__}: {error}"))
             return
@@ -157,11 +204,19 @@ async def _copy(connection: "asyncpg.pool.PoolConnectionProxy", stream: str, lin
         await _copy(connection, stream, lines[middle:], refused)
 
 
+def is_poison(error: asyncpg.PostgresError) -> bool:
+    """Whether the row itself is refused, and would be again."""
+    state = error.sqlstate or ""
+    # A row that no partition takes, as there is none or one is just being attached: 23514 too, of a table and of no constraint.
+    is_homeless = state == "23514" and error.table_name is not None and error.constraint_name is None
+    return (state.startswith("22") or state in POISON) and not is_homeless
+
+
 async def _chunk(lines: Sequence[str]) -> AsyncIterator[bytes]:
     yield "".join(lines).encode()
 
 
-async def _note(connection: "asyncpg.pool.PoolConnectionProxy", partition: int, event: StreamEvent) -> None:
+async def _note(connection: "Connection", partition: int, event: StreamEvent) -> None:
     detail = msgspec.json.encode(event.detail).decode()
     await connection.execute(
         queries()["note"], event.kind, event.stream, partition, event.incarnation, event.first_seq, event.last_seq, detail, event.at_ms

@@ -257,6 +257,13 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
     return Read(incarnation, int(seq or 0), _entries(found))
 
 
+async def has_entry(redis: Redis, stream: str, partition: int, entry_id: str) -> bool:
+    """Whether a stream still holds an entry."""
+    key = streams.stream(stream, partition)
+    async with at(redis, key) as server:
+        return bool(await server.xrange(key, entry_id, entry_id))
+
+
 def _entries(found: object) -> Entries:
     """The rows of the one stream in an XREAD reply."""
     if not found:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import promql_parser
 import pytest
 
-from services.persister.measures import KINDS
+from services.persister.rows import KINDS
 from shared import metrics
 from shared.redis.log import Answer
 from tests.architecture.deployment import CHECKOUT, COMPOSE, SERVICES, read_yaml
