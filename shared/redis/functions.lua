@@ -283,7 +283,7 @@ local function append(keys, args)
       local ticker, ts = ticks[t], ticks[t + 2]
       if is_new and tonumber(ts) > limit then
         bury(k.log, deadletters, '', '', 'ts is more than 5 s in the future',
-          table.concat({ ticker, ticks[t + 1], ts, ticks[t + 3] }, ','), now_text)
+          table.concat(ticks, ',', t, t + TICK_VALUES - 1), now_text)
         refused = refused + 1
       elseif is_new then
         local before = polled and (newest[ticker] or call('HGET', last, ticker))
@@ -589,6 +589,42 @@ local function announce(keys, args)
   return 1
 end
 
+-- Appends the tick that a dead letter turned out to be, and deletes the letter: once, whoever asks and however often.
+-- KEYS: log, ticks, enriched, events, deadletters. ARGV: id of the letter, cap, 7 values of the tick.
+-- Returns: {GONE|FUTURE|FULL|OK, last seq}; GONE: the letter was retried or dropped before.
+local function retry(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local deadletters, id, cap = keys[5], args[1], count_of(args[2])
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                           [deadletters] = 'stream' })
+  if bad then return bad end
+  if not is_id(id) or not cap or #args ~= 2 + TICK_VALUES or not count_of(args[5]) then return refuse('ERR', 'bad retry') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  if #call('XRANGE', deadletters, id, id) == 0 then return { 'GONE', head.seq } end
+  if tonumber(args[5]) > now_ms() + FUTURE_MS then return { 'FUTURE', head.seq } end
+  if call('XLEN', k.ticks) >= cap then return { 'FULL', head.seq } end
+
+  ensure_groups(k.ticks, head.required, 'ticks')
+  local seq = head.seq + 1
+  call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', args[3], 'price', args[4], 'ts', args[5],
+    'source', args[6], 'volume', args[7], 'quote_ts', args[8], 'shed', args[9])
+  call('HSET', k.log, 'seq', whole(seq))
+  call('XDEL', deadletters, id)
+  return { 'OK', seq }
+end
+
+-- Deletes dead letters for good. KEYS: deadletters. ARGV: ids. Returns: how many there were.
+local function drop(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'stream' })
+  if bad then return bad end
+  if #args < 1 or #args > MOST_ENTRIES then return refuse('ERR', 'bad drop') end
+  for i = 1, #args do
+    if not is_id(args[i]) then return refuse('ERR', 'bad drop') end
+  end
+  return call('XDEL', keys[1], unpack(args))
+end
+
 local function register(name, run, flags)
   redis.register_function {
     function_name = name .. '_1',
@@ -613,3 +649,5 @@ register('acquire', acquire, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
 register('announce', announce, {})
+register('retry', retry, {})
+register('drop', drop, { 'allow-oom' })
