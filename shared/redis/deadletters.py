@@ -13,9 +13,8 @@ from redis.exceptions import ResponseError
 
 from shared import streams
 from shared.deadletters import Letter
-from shared.errors import TransientError
 from shared.events import Tick
-from shared.redis.log import call, read_hash
+from shared.redis.log import call, read_hash, refusal
 
 PAGE_LETTERS = 200
 """At most 0.8 MB of payloads."""
@@ -61,7 +60,7 @@ async def _range(redis: Redis, partition: int, start: str, end: str, *, newest_f
         else:
             entries = await redis.xrange(key, start, end, count=count)
     except ResponseError as error:
-        raise TransientError(str(error)) from error
+        raise refusal(error) from error
     return [_letter(partition, *entry) for entry in cast(list[tuple[str, dict[str, str]]], entries)]
 
 
@@ -82,7 +81,7 @@ async def number_of(redis: Redis, partition: int) -> int:
     try:
         return int(await redis.xlen(streams.deadletters(partition)))
     except ResponseError as error:
-        raise TransientError(str(error)) from error
+        raise refusal(error) from error
 
 
 async def fallen_off(redis: Redis, partition: int) -> int:
