@@ -159,11 +159,13 @@ class _Holder:
         self._not_before: dict[int, float] = {}
         self._refused: set[int] = set()
         self._away = False
+        self._is_answered = False
         self._held_now = metrics.LEASES_HELD.labels(service)
         self._held_now.set(0)
 
     async def round(self) -> None:
         """Heartbeat what is held, look at the rest; an error of Redis ends the round, not the process."""
+        self._is_answered = False
         try:
             await self._collect()
             for partition in range(self._deployment.partitions):
@@ -178,8 +180,10 @@ class _Holder:
             self._away = True
             observe.fail(CHECK, reason)
         else:
-            self._away = False
-            observe.confirm(CHECK)
+            # Workers that wait for Redis make no progress: a round without a heartbeat says nothing of Redis.
+            if self._is_answered or not self._away:
+                self._away = False
+                observe.confirm(CHECK)
         self._held_now.set(len(self._held))
 
     async def _look_after(self, partition: int) -> None:
@@ -225,6 +229,7 @@ class _Holder:
         if not lease.take_progress():
             return
         beats = await call(self._redis, "heartbeat", [streams.lease(self._service, partition)], lease.token)
+        self._is_answered = True
         if beats < 0:
             self._lost(partition)
             del self._held[partition]
@@ -236,6 +241,7 @@ class _Holder:
             return
         key = streams.lease(self._service, partition)
         token, beats = (text or "" for text in await read_hash(self._redis, key, ["token", "beats"]))
+        self._is_answered = True
         # The same token until it is answered: if the answer was lost, the lease is ours already.
         wanted = self._wanted.setdefault(partition, secrets.token_hex(16))
         if token not in ("", wanted) and not self._watch.may_take(partition, token, beats, now):
