@@ -216,11 +216,11 @@ async def test_a_lost_answer_is_waited_out_and_nothing_is_done_twice(market: Mar
 
 
 async def test_two_retries_at_once_append_each_tick_once(market: Market, redis_url: str) -> None:
-    await bury(market.redis, 0, *[early("AAPL", str(number + 1)) for number in range(900)])
+    await bury(market.redis, 0, *[early("AAPL", str(number + 1)) for number in range(300)])
     both = await asyncio.gather(*[end(await start(redis_url, "retry", "--all")) for _ in range(2)])
     assert [ended.code for ended in both] == [0, 0]
-    assert await prices(market.redis, 0) == [f"AAPL {number + 1}" for number in range(900)]
-    assert sum(int(ended.err[-1].split()[0]) for ended in both) == 900
+    assert await prices(market.redis, 0) == [f"AAPL {number + 1}" for number in range(300)]
+    assert sum(int(ended.err[-1].split()[0]) for ended in both) == 300
 
 
 async def test_a_full_stream_is_waited_for_and_an_interrupt_leaves_the_rest(market: Market, redis_url: str) -> None:
