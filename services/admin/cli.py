@@ -1,16 +1,12 @@
 """The subcommands. Each one imports what it needs when it runs, so that `--help` answers at once."""
 
 import asyncio
-import sys
-from typing import NoReturn, TypeVar
 
 import typer
 
-from shared.errors import ConfigurationError
-from shared.settings import Settings, read_settings
+from services.admin.deadletters_commands import deadletters
+from services.admin.refusals import read_or_refuse, refuse
 from shared.version import version as program_version
-
-S = TypeVar("S", bound=Settings)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +36,7 @@ def up() -> None:
     from services.admin.settings import UpSettings
     from services.admin.up import run_up
 
-    raise typer.Exit(run_up(_read(UpSettings)))
+    raise typer.Exit(run_up(read_or_refuse(UpSettings)))
 
 
 @app.command()
@@ -73,7 +69,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print one JSON do
     from services.admin.status import show_status
 
     adopt()
-    raise typer.Exit(show_status(_read(StatusSettings), as_json=as_json))
+    raise typer.Exit(show_status(read_or_refuse(StatusSettings), as_json=as_json))
 
 
 @app.command()
@@ -104,11 +100,11 @@ def watch(
     from services.admin.watch import run_watch, url_of
 
     adopt()
-    settings = _read(WatchSettings)
+    settings = read_or_refuse(WatchSettings)
     try:
         wanted = url_of(settings, url, tickers)
     except WrongInput as error:
-        _refuse(str(error))
+        refuse(str(error))
     raise typer.Exit(run_watch(wanted, once=once, as_json=as_json))
 
 
@@ -146,35 +142,12 @@ def tail(
     from services.admin.tail_request import read_request
 
     adopt()
-    settings = _read(StatusSettings)
+    settings = read_or_refuse(StatusSettings)
     try:
         request = read_request(stream, ticker, start, as_json=as_json)
     except WrongInput as error:
-        _refuse(str(error))
+        refuse(str(error))
     raise typer.Exit(run_tail(settings, request))
 
 
-LATER = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-@app.command(context_settings=LATER)
-def deadletters(context: typer.Context) -> None:
-    """Input that could not be processed (not available in this version)."""
-    _not_available(context)
-
-
-def _not_available(context: typer.Context) -> NoReturn:
-    _refuse(f"tickstream {context.info_name}: not available in this version")
-
-
-def _read(model: type[S]) -> S:
-    """Read the environment, or show one line per bad variable and exit with 2."""
-    try:
-        return read_settings(model)
-    except ConfigurationError as error:
-        _refuse(str(error))
-
-
-def _refuse(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
-    raise typer.Exit(2)
+app.add_typer(deadletters, name="deadletters")

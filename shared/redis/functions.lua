@@ -285,7 +285,7 @@ local function append(keys, args)
       local ticker, ts = ticks[t], ticks[t + 2]
       if is_new and tonumber(ts) > limit then
         bury(k.log, deadletters, '', '', 'ts is more than 5 s in the future',
-          table.concat({ ticker, ticks[t + 1], ts, ticks[t + 3] }, ','), now_text)
+          table.concat(ticks, ',', t, t + TICK_VALUES - 1), now_text)
         refused = refused + 1
       elseif is_new then
         local before = polled and (newest[ticker] or call('HGET', last, ticker))
@@ -630,12 +630,85 @@ local function announce(keys, args)
   return 1
 end
 
+-- Appends the tick that a dead letter turned out to be, and deletes the letter: once, whoever asks and however often.
+-- KEYS: log, ticks, enriched, events, deadletters. ARGV: id of the letter, cap, 7 values of the tick.
+-- Returns: {GONE|FUTURE|FULL|OK, last seq}; GONE: the letter was retried or dropped before.
+local function retry(keys, args)
+  local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
+  local deadletters, id, cap = keys[5], args[1], count_of(args[2])
+  local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream',
+                           [deadletters] = 'stream' })
+  if bad then return bad end
+  if not is_id(id) or not cap or #args ~= 2 + TICK_VALUES or not count_of(args[5]) then return refuse('ERR', 'bad retry') end
+  local head = current_head(k)
+  if not head then return unconfigured(k.log) end
+  if #call('XRANGE', deadletters, id, id) == 0 then return { 'GONE', head.seq } end
+  if tonumber(args[5]) > now_ms() + FUTURE_MS then return { 'FUTURE', head.seq } end
+  if call('XLEN', k.ticks) >= cap then return { 'FULL', head.seq } end
+
+  ensure_groups(k.ticks, head.required, 'ticks')
+  local seq = head.seq + 1
+  call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', args[3], 'price', args[4], 'ts', args[5],
+    'source', args[6], 'volume', args[7], 'quote_ts', args[8], 'shed', args[9])
+  call('HSET', k.log, 'seq', whole(seq))
+  call('XDEL', deadletters, id)
+  return { 'OK', seq }
+end
+
+-- Deletes dead letters for good. KEYS: deadletters. ARGV: ids. Returns: how many there were.
+local function drop(keys, args)
+  local bad = wrong_type({ [keys[1]] = 'stream' })
+  if bad then return bad end
+  if #args < 1 or #args > MOST_ENTRIES then return refuse('ERR', 'bad drop') end
+  for i = 1, #args do
+    if not is_id(args[i]) then return refuse('ERR', 'bad drop') end
+  end
+  return call('XDEL', keys[1], unpack(args))
+end
+
+-- What each function writes with, beside the checks that come before. A user that may call a function but lacks one of
+-- these would be stopped in mid-call, after the first writes: entries without their seq, then the same ones again.
+local WRITES = {
+  configure = { 'HSET' },
+  prepare = { 'HSET' },
+  change_period = { 'HSET', 'HINCRBY', 'DEL', 'XADD' },
+  append = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XGROUP|CREATE' },
+  load = { 'HSET' },
+  commit = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'RPUSH', 'LTRIM', 'XGROUP|CREATE', 'XGROUP|SETID' },
+  mirror = { 'HSET', 'XGROUP|CREATE', 'XGROUP|SETID' },
+  trim = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XGROUP|CREATE' },
+  acquire = { 'HSET', 'HDEL', 'XGROUP|CREATE', 'XGROUP|CREATECONSUMER', 'XGROUP|DELCONSUMER' },
+  heartbeat = { 'HINCRBY' },
+  release = { 'HSET', 'HDEL', 'XGROUP|DELCONSUMER' },
+  want = { 'HSET' },
+  attend = { 'HSET', 'HDEL' },
+  leave = { 'HDEL' },
+  announce = { 'XADD' },
+  retry = { 'HSET', 'XADD', 'XDEL', 'XGROUP|CREATE' },
+  drop = { 'XDEL' },
+}
+
+-- Enough of a call for Redis to find its key; the key itself was allowed with the call of the function.
+local function may_run(command, key)
+  local name, sub = string.match(command, '^(%a+)|?(%a*)$')
+  if sub ~= '' then return redis.acl_check_cmd(name, sub, key, 'x', 'x') end
+  return redis.acl_check_cmd(name, key, 'x', 'x', 'x')
+end
+
+local function forbidden(name, key)
+  for _, command in ipairs(WRITES[name] or {}) do
+    if not may_run(command, key) then
+      return refuse('NOPERM', 'this user has no permissions to run the ' .. string.lower(command) .. ' command')
+    end
+  end
+end
+
 local function register(name, run, flags)
   redis.register_function {
     function_name = name .. '_1',
     callback = function(keys, args)
       call = redis.call
-      return run(keys, args)
+      return forbidden(name, keys[1]) or run(keys, args)
     end,
     flags = flags,
   }
@@ -657,3 +730,5 @@ register('release', release, { 'allow-oom' })
 register('attend', attend, { 'allow-oom' })
 register('leave', leave, { 'allow-oom' })
 register('announce', announce, {})
+register('retry', retry, {})
+register('drop', drop, { 'allow-oom' })

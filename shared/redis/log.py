@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from shared import streams
 from shared.commits import Digest, Entries, State
@@ -26,6 +26,9 @@ LIBRARY = "tickstream_1"
 BATCH_ENTRIES = 1000
 """The longest batch a function takes, so that no call runs longer than a few milliseconds."""
 VALUES_PER_LOAD = 50_000
+
+FORBIDDEN_WITHIN = ("The user executing the script can't run", "ACL failure in script")
+"""What Redis 7.0, and what later ones and Valkey say of a command that a function may not run."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -130,7 +133,20 @@ async def read_hash(redis: Redis, key: str, fields: list[str]) -> list[str | Non
         async with at(redis, key) as server:
             return cast(list[str | None], await server.hmget(key, fields))
     except ResponseError as error:
-        raise TransientError(str(error)) from error
+        raise refusal(error) from error
+
+
+def refusal(error: ResponseError) -> TransientError:
+    """What an error that Redis answered means: nothing was done. `NotReady` if it would refuse the same for any key, with what to do."""
+    if isinstance(error, NoPermissionError) or any(words in str(error) for words in FORBIDDEN_WITHIN):
+        return NotReady(f"{error}: ACL LOG names what the user of REDIS_URL lacks, ACL SETUSER gives it back")
+    if isinstance(error, ReadOnlyError):
+        return NotReady(f"{error}: this Redis is a replica, REDIS_URL must name the primary")
+    if "BUSY Redis" in str(error):
+        return NotReady(f"{error} (a script or function of somebody's runs too long)")
+    if "MISCONF" in str(error):
+        return NotReady(str(error))
+    return TransientError(str(error))
 
 
 async def call(redis: Redis, function: str, keys: Sequence[str], *args: str | bytes | int) -> Any:
@@ -145,7 +161,7 @@ async def call(redis: Redis, function: str, keys: Sequence[str], *args: str | by
         if text.startswith(("Function not found", "ERR Function not found")):
             where = name_of_server(redis, server)
             raise NotReady(f"function {function}_1 is not loaded in {where}; run `tickstream migrate`") from None
-        raise TransientError(text) from error
+        raise refusal(error) from error
 
 
 def _log_keys(p: int) -> list[str]:
@@ -253,7 +269,7 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
             found, (incarnation, seq), role = await pipeline.execute()
             await check_role(server, role)
     except ResponseError as error:
-        raise TransientError(str(error)) from error
+        raise refusal(error) from error
     return Read(incarnation, int(seq or 0), _entries(found))
 
 

@@ -5,34 +5,22 @@ No row at all are blank lines and, when TICKERS is set, lines with a well-formed
 A quoted field may hold commas, but no line break: a line of the file is a line of the table.
 """
 
-import csv
-import re
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
+from shared.csv_ticks import LONGEST_LINE, bad_row_reason, read_header, split_line, tick_of
 from shared.errors import InvalidEntry
-from shared.events import PRICE, canonical_decimal, is_ticker
+from shared.events import is_ticker
 from shared.partitions import partition_of
 
-LONGEST_LINE = 65_536
-"""Bytes; of a longer line no more is ever in memory."""
 LINES_A_SLICE = 32
-NEEDED = ("ticker", "price", "ts")
-OPTIONAL = ("volume",)
 _ENOUGH_OF_A_PAYLOAD = 4_097
 """`append` cuts at 4 096 bytes; one more shows that there was more."""
 _TICKERS_REMEMBERED = 100_000
 
 _NEWLINE = 0x0A
-_BOM = b"\xef\xbb\xbf"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_MOST_DIGITS_OF_MS = 14
-
-_is_canonical = re.compile(PRICE, re.ASCII).fullmatch
 
 
 class Row(NamedTuple):
@@ -50,31 +38,6 @@ class BadRow(NamedTuple):
     line: int
     reason: str
     payload: str
-
-
-class Columns(NamedTuple):
-    """Where the header puts each value; `volume` is None in a file without it."""
-
-    width: int
-    ticker: int
-    price: int
-    ts: int
-    volume: int | None
-
-
-def read_header(raw: bytes) -> Columns:
-    """Read line 1; raise `InvalidEntry` that says what is wrong with it."""
-    try:
-        names = [name.strip() for name in _split(raw.removeprefix(_BOM))]
-    except InvalidEntry as bad:
-        raise InvalidEntry(f"line 1: {bad}") from None
-    missing = [name for name in NEEDED if name not in names]
-    unknown = [name for name in names if name not in NEEDED + OPTIONAL]
-    if missing or unknown or len(set(names)) < len(names):
-        wrong = f"{missing[0]} is missing" if missing else f"column {unknown[0][:64]!r} is unknown" if unknown else "a name is doubled"
-        raise InvalidEntry(f"line 1: the header must be ticker,price,ts[,volume], but {wrong}")
-    volume = names.index("volume") if "volume" in names else None
-    return Columns(len(names), names.index("ticker"), names.index("price"), names.index("ts"), volume)
 
 
 class Reader:
@@ -107,9 +70,9 @@ class Reader:
         if piece.isspace() and not self._is_inside_long_line:
             return None
         try:
-            fields = _split(piece)
+            fields = split_line(piece)
         except InvalidEntry as bad:
-            return BadRow(0, self.line, f"line {self.line}: {bad}", _payload(piece))
+            return self._bad(0, bad, piece)
         return self._row(fields, piece)
 
     def _row(self, fields: list[str], piece: bytes) -> Row | BadRow | None:
@@ -120,9 +83,12 @@ class Reader:
             self.others += 1
             return None
         try:
-            return Row(partition, self.line, _tick(fields, columns))
+            return Row(partition, self.line, tick_of(fields, columns))
         except InvalidEntry as bad:
-            return BadRow(partition, self.line, f"line {self.line}: {bad}", _payload(piece))
+            return self._bad(partition, bad, piece)
+
+    def _bad(self, partition: int, bad: InvalidEntry, piece: bytes) -> BadRow:
+        return BadRow(partition, self.line, bad_row_reason(self.line, str(bad), self._columns), _payload(piece))
 
     def _place(self, ticker: str) -> int | None:
         """The partition of a line with this ticker text; None if it is no row."""
@@ -134,62 +100,6 @@ class Reader:
             if len(ticker) <= 32 and len(self._places) < _TICKERS_REMEMBERED:
                 self._places[ticker] = place
             return place
-
-
-def _split(raw: bytes) -> list[str]:
-    if len(raw) > LONGEST_LINE and raw[-1] != _NEWLINE:
-        raise InvalidEntry(f"longer than {LONGEST_LINE} bytes")
-    try:
-        text = raw.rstrip(b"\r\n").decode()
-    except UnicodeDecodeError as bad:
-        raise InvalidEntry(f"byte {bad.start + 1} is not UTF-8") from None
-    if '"' not in text:
-        return text.split(",")
-    try:
-        return next(csv.reader([text], strict=True))
-    except csv.Error as bad:
-        raise InvalidEntry(f"quotes: {bad}") from None
-
-
-def _tick(fields: list[str], columns: Columns) -> tuple[str, str, str, str, str, str, str]:
-    if len(fields) != columns.width:
-        raise InvalidEntry(f"{len(fields)} columns instead of {columns.width}")
-    ticker, ts = fields[columns.ticker], fields[columns.ts]
-    if not is_ticker(ticker):
-        raise InvalidEntry(f"ticker {ticker[:64]!r} is not allowed")
-    price = _number("price", fields[columns.price])
-    if price == "0":
-        raise InvalidEntry("price 0 is not above 0")
-    volume = "" if columns.volume is None else fields[columns.volume]
-    return ticker, price, epoch_ms(ts), "replay", volume and _number("volume", volume), "", ""
-
-
-def _number(name: str, text: str) -> str:
-    if _is_canonical(text) is not None:
-        return text
-    try:
-        return canonical_decimal(text)
-    except InvalidEntry as bad:
-        raise InvalidEntry(f"{name} {bad}") from None
-
-
-def epoch_ms(text: str) -> str:
-    """Return a time as epoch milliseconds: digits are that already, all else is ISO-8601 (UTC without an offset).
-
-    Raise `InvalidEntry` before 1970, from 10^14 ms on, and for any other text.
-    """
-    if text.isdigit() and text.isascii():
-        if len(text) > _MOST_DIGITS_OF_MS:
-            raise InvalidEntry(f"ts {text[:64]!r} has more than {_MOST_DIGITS_OF_MS} digits")
-        return text if text[0] != "0" else str(int(text))
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidEntry(f"ts {text[:64]!r} is neither ISO-8601 nor epoch milliseconds") from None
-    ms = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
-    if not 0 <= ms < 10**_MOST_DIGITS_OF_MS:
-        raise InvalidEntry(f"ts {text[:64]!r} is out of range")
-    return str(ms)
 
 
 class Pacing:

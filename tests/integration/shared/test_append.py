@@ -92,7 +92,7 @@ async def test_a_tick_more_than_five_seconds_ahead_of_redis_is_refused_counted_a
     assert await prices_in(partition) == ["1", "3"]
     ((_, dead),) = await partition.redis.xrange(streams.deadletters(0))
     assert dead["reason"] == "ts is more than 5 s in the future"
-    assert dead["payload"] == f"AAPL,2,{later},s"
+    assert dead["payload"] == f"AAPL,2,{later},s,,,"
 
 
 async def test_a_rejected_row_takes_a_number_and_is_dead_lettered_exactly_once(partition: PartitionUnderTest) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher.providers.replay import LONGEST_LINE, BadRow, Pacing, Reader, Row, digest, epoch_ms
+from services.fetcher.providers.replay import BadRow, Pacing, Reader, Row, digest
+from shared.csv_ticks import LONGEST_LINE, epoch_ms
 from shared.errors import InvalidEntry
 from shared.events import PRICE, Tick, parse_tick
 

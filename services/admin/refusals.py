@@ -1,0 +1,26 @@
+"""How a command refuses what it was given: the reason on standard error, and exit code 2."""
+
+import sys
+from typing import NoReturn, TypeVar
+
+import typer
+
+from services.admin.endings import REFUSED_CODE
+from shared.errors import ConfigurationError
+from shared.settings import Settings, read_settings
+
+S = TypeVar("S", bound=Settings)
+
+
+def read_or_refuse(model: type[S]) -> S:
+    """Read the environment, or show one line per bad variable and exit with 2."""
+    try:
+        return read_settings(model)
+    except ConfigurationError as error:
+        refuse(str(error))
+
+
+def refuse(text: str) -> NoReturn:
+    """Say why, and exit with 2."""
+    print(text, file=sys.stderr)
+    raise typer.Exit(REFUSED_CODE)
