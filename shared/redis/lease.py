@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from shared import metrics, observe, streams
 from shared.backoff import Backoff
+from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError, Fenced, NotReady, TransientError
 from shared.redis.client import TRY_AGAIN
 from shared.redis.deployment import Deployment, join
@@ -244,6 +245,7 @@ class _Holder:
         taken, *_ = await call(self._redis, "acquire", self._keys(partition), self._service, self._owner, lease.token, token, beats)
         del self._wanted[partition]
         if taken:
+            await reach(CrashPoint.LEASE_ACQUIRED)
             is_taken_over = token not in ("", wanted)
             log.info("lease taken", partition=partition, lease=self._service, taken_over=is_taken_over)
             self._count("taken_over" if is_taken_over else "taken")
@@ -276,6 +278,7 @@ class _Holder:
         return [*(name(partition) for name in names), streams.lease(self._service, partition)]
 
     async def _release(self, lease: Lease) -> None:
+        await reach(CrashPoint.LEASE_BEFORE_RELEASE)
         await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)
         self._count("released")
 
