@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
+from shared import crash_points
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError
 from shared.logging import configure_logging
@@ -44,6 +45,7 @@ def run_service(name: str, model: type[S], serve: Serve[S], *, checks: Sequence[
         _refuse(error)
     # Outside of a `try`: unless it is configured, structlog shows local variables, and they may hold secrets.
     configure_logging(name, settings)
+    crash_points.arm(crash_points.parse_fault(os.environ.get(crash_points.VARIABLE, "")))
     try:
         _run(_main(name, settings, serve, checks if is_observed else None))
     except ConfigurationError as error:

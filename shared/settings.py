@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared import crash_points
 from shared.errors import ConfigurationError, Problem
 from shared.events import is_ticker
 from shared.logging import redact
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
 def read_settings(model: type[S]) -> S:
     """Read the environment into `model`; raise `ConfigurationError` with every bad variable."""
     values, problems = _secret_files(model)
-    problems += _refused()
+    problems += [*_refused(), *_bad_fault()]
     said = {problem.variable.removesuffix("_FILE") for problem in problems}
     try:
         settings = model(**values)
@@ -119,6 +120,15 @@ def _refused() -> list[Problem]:
     """Variables that ask for what this version does not have; an empty variable counts as not set."""
     named = [name for known in NOT_AVAILABLE for name in (known, f"{known}_FILE") if os.environ.get(name)]
     return [Problem(name, _shown(name), "not available in this version") for name in named]
+
+
+def _bad_fault() -> list[Problem]:
+    """FAULT is no field of a model: it is for tests, and no service decides anything by it."""
+    try:
+        crash_points.parse_fault(os.environ.get(crash_points.VARIABLE, ""))
+    except ValueError as error:
+        return [Problem(crash_points.VARIABLE, _shown(crash_points.VARIABLE), str(error))]
+    return []
 
 
 def _secret_files(model: type[Settings]) -> tuple[dict[str, Any], list[Problem]]:

@@ -18,12 +18,13 @@ from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import StateMachine
 from shared.backoff import Backoff
 from shared.commits import Digest
+from shared.crash_points import CrashPoint, answer_of, reach
 from shared.errors import ConfigurationError, Fenced, Problem
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import BATCH_ENTRIES, Answer, Read
-from shared.runtime import wait_or_stop
+from shared.runtime import first_cause, wait_or_stop
 
 log = structlog.get_logger(__name__)
 
@@ -39,14 +40,16 @@ class Reload(Exception):
 async def analyze(redis: Redis, reader: Redis, lease: Lease, settings: AnalyzerSettings, *, block_ms: int) -> None:
     """Work on a partition until the lease ends. Raise `Fenced` when somebody else holds it."""
     worker = _Worker(redis, reader, lease, settings, block_ms)
-    trimming = asyncio.create_task(worker.trim_for_ever(), name=f"trim-{lease.partition}")
     try:
-        await worker.run()
+        # A group: if trimming failed unnoticed, the streams would fill up and everything would wait for room.
+        async with asyncio.TaskGroup() as tasks:
+            trimming = tasks.create_task(worker.trim_for_ever(), name=f"trim-{lease.partition}")
+            await worker.run()
+            trimming.cancel()
+    except BaseExceptionGroup as errors:
+        raise first_cause(errors) from None
     finally:
         worker.measures.end()
-        trimming.cancel()
-        with suppress(asyncio.CancelledError):
-            await trimming
 
 
 class _Worker:
@@ -77,6 +80,7 @@ class _Worker:
 
     async def _load_and_follow(self, backoff: Backoff) -> None:
         state = await partition_log.load(self._redis, self._partition)
+        await reach(CrashPoint.ANALYZER_LOADED)
         if state.period != self._settings.sma_period:
             mine = str(self._settings.sma_period)
             raise ConfigurationError((Problem("SMA_PERIOD", mine, f"was changed to {state.period} in this deployment"),))
@@ -100,6 +104,7 @@ class _Worker:
                     ahead = self._start_reading(found.entries[-1][0])
                     await _put_on_the_wire()
                 if found.entries:
+                    await reach(CrashPoint.ANALYZER_BATCH_READ)
                     digest = machine.digest(found.entries, found.seq)
                     self._report(digest)
                     self.measures.note_read(found.seq - digest.seq)
@@ -125,9 +130,10 @@ class _Worker:
     async def _commit(self, digest: Digest, incarnation: str) -> None:
         """Send a digest until it is in; return on OK and DUP only."""
         room = Backoff(0.02, 1.0)
+        await reach(CrashPoint.ANALYZER_BEFORE_COMMIT)
         while True:
             sent_at = time.perf_counter()
-            committed = await partition_log.commit(
+            request = partition_log.commit(
                 self._redis,
                 self._partition,
                 token=self._lease.token,
@@ -136,6 +142,8 @@ class _Worker:
                 cap=self._settings.stream_cap,
                 digest=digest,
             )
+            committed = await answer_of(request, CrashPoint.ANALYZER_COMMIT_SENT)
+            await reach(CrashPoint.ANALYZER_COMMIT_ANSWERED)
             self.measures.note_answer(committed.answer, time.perf_counter() - sent_at)
             if max(committed.ticks_length, committed.enriched_length) >= NEARLY_FULL * self._settings.stream_cap:
                 self._nearly_full.set()
@@ -166,6 +174,7 @@ class _Worker:
         while True:
             self._nearly_full.clear()
             more = False
+            await reach(CrashPoint.ANALYZER_BEFORE_TRIM)
             try:
                 window_ms = int(self._settings.replay_window_seconds * 1000)
                 *trimmed, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)

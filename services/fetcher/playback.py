@@ -22,6 +22,7 @@ from services.fetcher.producer import Appender
 from services.fetcher.progress import ProgressReport
 from services.fetcher.providers.replay import BadRow, Pacing, Reader, Row, digest
 from services.fetcher.settings import FetcherSettings
+from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError, InvalidEntry, Problem
 from shared.redis.lease import Lease
 from shared.redis.log import producer_numbers
@@ -108,6 +109,7 @@ class Playback:
         while True:
             self._gained.clear()
             stored = await self._stored_numbers()
+            await reach(CrashPoint.FETCHER_NUMBERS_READ)
             if census is not None:
                 self._refuse_other_file(stored, census.rows)
                 if stored == census.rows:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from services.fetcher.measures import Appends
 from shared.backoff import Backoff
+from shared.crash_points import CrashPoint, answer_of, reach
 from shared.errors import Fenced, TransientError
 from shared.redis.client import REDIS_AWAY
 from shared.redis.lease import Lease
@@ -50,6 +51,7 @@ class Appender:
         Raise `Fenced` if the lease is somebody else's.
         """
         backoff = Backoff(min(FIRST_WAIT_SECONDS, self._longest_wait_seconds), self._longest_wait_seconds)
+        await reach(CrashPoint.FETCHER_BATCH_FROZEN)
         while True:
             appended = await self._try(batch, polled)
             if appended is not None and appended.answer is Answer.FENCED:
@@ -67,10 +69,12 @@ class Appender:
         """Send `batch` once; None if nobody knows what became of it or the functions are not ready."""
         sent_at = time.perf_counter()
         try:
-            appended = await append(
+            request = append(
                 self._redis, self._lease.partition,
                 token=self._lease.token, producer=self._producer, batch=batch, cap=self._cap, polled=polled,
             )  # fmt: skip
+            appended = await answer_of(request, CrashPoint.FETCHER_APPEND_SENT)
+            await reach(CrashPoint.FETCHER_APPEND_ANSWERED)
         except TransientError as error:
             self._lease.progress()  # Redis answers: another holder would fare no better
             self._say_obstacle(str(error))

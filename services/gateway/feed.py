@@ -16,6 +16,7 @@ from services.gateway.protocol import Position
 from shared import metrics
 from shared.backoff import Backoff
 from shared.commits import Entries
+from shared.crash_points import CrashPoint, reach
 from shared.errors import InvalidEntry
 from shared.events import Enriched, read_enriched
 from shared.incarnations import Head, Resolution, label, resolve
@@ -90,7 +91,9 @@ class Feed:
     async def _step(self) -> None:
         try:
             if self._head is None:
-                self._load(await snapshot(self._redis, self._partition))
+                found = await snapshot(self._redis, self._partition)
+                await reach(CrashPoint.GATEWAY_SNAPSHOT_READ)
+                self._load(found)
             else:
                 await self._read(self._head)
         except Unconfigured:
@@ -106,6 +109,7 @@ class Feed:
         if found.incarnation != known.incarnation:
             self._judge(known, await head(self._redis, self._partition))
         elif found.entries:
+            await reach(CrashPoint.GATEWAY_BATCH_READ)
             self._take(known, found.entries, found.seq)
 
     def _judge(self, known: Head, current: Head) -> None:

@@ -19,6 +19,7 @@ from services.gateway.measures import HOP, Tally, note_end
 from services.gateway.outbox import Limits
 from services.gateway.settings import GatewaySettings
 from shared import metrics
+from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError
 from shared.listening import address_problem
 from shared.observe import confirm, fail
@@ -101,8 +102,10 @@ class Gateway:
         while True:
             await self._changed.wait()
             await asyncio.sleep(self._settings.gateway_flush_seconds)
+            await reach(CrashPoint.GATEWAY_BEFORE_FLUSH)
             self._changed.clear()
             self._flush()
+            await reach(CrashPoint.GATEWAY_FLUSHED)
 
     def _flush(self) -> None:
         with metrics.GATEWAY_FLUSH_SECONDS.time():

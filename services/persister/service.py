@@ -15,6 +15,7 @@ from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encod
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
+from shared.crash_points import CrashPoint, reach
 from shared.incarnations import End, Head, Resolution, resolve
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
@@ -102,6 +103,7 @@ class _Follower:
     async def _follow(self, backoff: Backoff) -> None:
         position = await self._store.position(self._stream, self._partition)
         head = await partition_log.head(self._redis, self._partition)
+        await reach(CrashPoint.PERSISTER_POSITION_READ)
         position = await self._resolve(position, head)
         position = await self._mirror(position, head)
         while (found := await self._read(position.entry_id)) is not None:
@@ -131,13 +133,17 @@ class _Follower:
             raise StoredElsewhere
 
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
+        await reach(CrashPoint.PERSISTER_BATCH_READ)
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
         batch = encode(self._stream, self._partition, found.entries, position, now, is_torn=await self._is_torn(found, position))
         self._measures.note_read(found.seq - batch.position.seq)
         refused = await self._store_lines(position, batch)
+        await reach(CrashPoint.PERSISTER_COMMITTED)
         self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
-        return await self._mirror(batch.position, head)
+        position = await self._mirror(batch.position, head)
+        await reach(CrashPoint.PERSISTER_MIRRORED)
+        return position
 
     async def _is_torn(self, found: Read, position: Position) -> bool:
         """Whether the entry at the position is gone: trimming keeps it, unless the database was set back, or a stranger trims."""

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, rejected_line
+from shared.crash_points import CrashPoint, reach
 from shared.errors import TransientError
 from shared.postgres import housekeeping
 
@@ -50,7 +51,8 @@ CLOSE_SECONDS = 1.0
 SERVER_SETTINGS = {
     "application_name": "tickstream-persister",
     "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "10s",
+    # A process that stands still in a transaction holds the cursor's row, for which its successor waits.
+    "idle_in_transaction_session_timeout": "5s",
     # The streams are trimmed once a row is stored: it must be on disk by then.
     "synchronous_commit": "on",
     "timezone": "UTC",
@@ -179,12 +181,14 @@ async def _store(connection: "Connection", stream: str, partition: int, before: 
         moved = await connection.execute(queries()["advance"], stream, partition, *after, before.incarnation, before.entry_id)
         if moved != "UPDATE 1":
             raise StoredElsewhere
+        await reach(CrashPoint.PERSISTER_CURSOR_MOVED)
         if batch.lines:
             # What an operator's own deferred constraint refuses at COMMIT could not be told from the rest of the batch.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             await _copy(connection, stream, batch.lines, refused)
         for event in (*batch.events, *refused):
             await _note(connection, partition, event)
+        await reach(CrashPoint.PERSISTER_ROWS_COPIED)
     return refused
 
 

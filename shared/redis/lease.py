@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from shared import metrics, observe, streams
 from shared.backoff import Backoff
+from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError, Fenced, NotReady, TransientError
 from shared.lease_rules import Seen, Standstill, plan, vacant_seconds
 from shared.redis.client import TRY_AGAIN
@@ -334,6 +335,7 @@ class _Holder:
         del self._tokens[partition]
         if not taken:
             return
+        await reach(CrashPoint.LEASE_ACQUIRED)
         self._standstill.forget(partition)
         self._say_taken(partition, seen)
         lease = Lease(self._service, partition, token)
@@ -348,8 +350,9 @@ class _Holder:
             change, because = "stolen", "its holder handed it over"
         else:
             change, because = "taken", "it was free"
-        former = {"former": seen.owner} if change == "taken_over" else {}
-        log.info("lease taken", partition=partition, lease=self._service, because=because, **former)
+        is_taken_over = change == "taken_over"
+        former = {"former": seen.owner} if is_taken_over else {}
+        log.info("lease taken", partition=partition, lease=self._service, taken_over=is_taken_over, because=because, **former)
         self._count(change)
 
     async def _want(self, partition: int, seen: Seen) -> None:
@@ -391,6 +394,7 @@ class _Holder:
         if self._leaving is not None:
             await asyncio.wait({self._leaving})
         holding.is_given_back = True
+        await reach(CrashPoint.LEASE_BEFORE_RELEASE)
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)

@@ -7,7 +7,7 @@ their average, the smallest price and the biggest. Some lines of the file are no
 
 import csv
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -191,7 +191,12 @@ def recording() -> Recording:
     """The file of the market. Bad lines and an empty one stand spread among the good ones."""
     bars = list(real_bars())
     assert len(bars) == BARS
-    quotes = sorted([*bars, *synthetic_ticks()], key=lambda quote: quote.at)
+    return record([*bars, *synthetic_ticks()])
+
+
+def record(quotes: Iterable[Quote]) -> Recording:
+    """A file of these ticks and of every bad line."""
+    quotes = sorted(quotes, key=lambda quote: quote.at)
     lines = [quote.line for quote in quotes]
     strangers = [*BAD_LINES, ""]
     step = len(lines) // len(strangers)
@@ -205,7 +210,11 @@ def recording() -> Recording:
 @cache
 def outcome(partitions: int) -> Outcome:
     """What the pipeline must hold after the whole file."""
-    file = recording()
+    return expect_of(recording(), partitions)
+
+
+def expect_of(file: Recording, partitions: int) -> Outcome:
+    """What the pipeline must hold after the whole of a file."""
     prices = [canonical(quote.price) for quote in file.quotes]
     expected = expect(zip((quote.ticker for quote in file.quotes), prices, strict=True), PERIOD)
     events: list[list[Event]] = [[] for _ in range(partitions)]

@@ -14,6 +14,7 @@ BAD = {
         "LOG_LEVEL": "loud",
         "METRICS_PORT": "70000",
         "REDIS_CLUSTER": "perhaps",
+        "FAULT": "gateway.lunch:1:kill",
     },
     "api": {
         "DATABASE_URL": f"mysql://me:{SECRET}@db/x",
