@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from services.analyzer.measures import Measures
 from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import StateMachine
+from services.analyzer.stream_watch import StreamWatch
 from shared.backoff import Backoff
 from shared.commits import Digest
 from shared.errors import ConfigurationError, Fenced, Problem
@@ -43,10 +44,10 @@ async def analyze(redis: Redis, reader: Redis, lease: Lease, settings: AnalyzerS
     try:
         await worker.run()
     finally:
-        worker.measures.end()
         trimming.cancel()
         with suppress(asyncio.CancelledError):
             await trimming
+        worker.measures.end()
 
 
 class _Worker:
@@ -60,6 +61,7 @@ class _Worker:
         self._nearly_full = asyncio.Event()
         self._log = log.bind(partition=lease.partition)
         self.measures = Measures(lease.partition)
+        self._watch = StreamWatch(lease.partition, self.measures)
 
     async def run(self) -> None:
         """Load and follow, again and again, until the lease ends."""
@@ -169,8 +171,9 @@ class _Worker:
             more = False
             try:
                 window_ms = int(self._settings.replay_window_seconds * 1000)
-                *trimmed, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
-                self.measures.note_trim(*trimmed)
+                trimmed = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+                more = trimmed.is_more
+                self._watch.look(trimmed, self._settings.stream_cap)
             except TRY_AGAIN as error:
                 self._log.debug("not trimmed", reason=str(error))
             if not more:

@@ -58,6 +58,8 @@ class Lines:
     lines: list[str] = field(default_factory=list)
     """Rows as COPY takes them: incarnation, partition, seq, entry id, what follows, and the time of receipt, between tabs."""
     events: list[StreamEvent] = field(default_factory=list)
+    hole: tuple[int, int] | None = None
+    """Seqs (first, last) before the first row of a stream whose seqs are not dense: deleted unread, or never there."""
 
 
 Encode = Callable[[str, Sequence[str]], tuple[int, str]]
@@ -74,6 +76,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
     latest_end = head.lineage[-1].end_on(stream).seq if head.lineage else 0
     lines: list[str] = []
     events: list[StreamEvent] = []
+    hole: tuple[int, int] | None = None
     incarnation = before.incarnation
     for entry_id, entry in entries:
         try:
@@ -86,10 +89,12 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
         if missing and is_dense:
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
+        elif missing and not lines:
+            hole = seq - missing, seq - 1
         lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")
     passed = before.passed + len(entries) + missing_entries
     position = Position(incarnation or head.incarnation, entries[-1][0], sequence.last, passed)
-    return Lines(position, lines, events)
+    return Lines(position, lines, events, hole)
 
 
 def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, entry: Sequence[str]) -> StreamEvent:

@@ -14,11 +14,12 @@ from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encod
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
-from shared.incarnations import End, Head, Resolution, resolve
+from shared.incarnations import End, Head, Resolution, label, resolve
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import Read
+from shared.redis.retained import look
 from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
@@ -91,15 +92,47 @@ class _Follower:
                     await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
             else:
                 self._measures.note_read(0)
+                if found.seq > position.seq and self._stream in MIRRORED:
+                    position = await self._look_for_more(position, found.seq, head)
 
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
         batch = encode(self._stream, self._partition, found.entries, position, now)
+        if batch.hole is not None:
+            await self._judge_hole(batch, batch.hole, position, found, now)
         self._measures.note_read(found.seq - batch.position.seq)
         refused = await self._store_lines(position, batch)
         self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
         return await self._mirror(batch.position, head)
+
+    async def _judge_hole(self, batch: Lines, hole: tuple[int, int], position: Position, found: Read, head: Head) -> None:
+        """Note a gap if what is missing before the batch was deleted unread; a dead-lettered tick leaves a hole that is no loss."""
+        kept = await look(self._redis, self._stream, self._partition)
+        if kept.was_cut(position.entry_id, position.passed, [entry_id for entry_id, _ in found.entries]):
+            batch.events.append(self._gap(*hole, head, before=found.entries[0][0]))
+
+    async def _look_for_more(self, position: Position, newest: int, head: Head) -> Position:
+        """Nothing more comes although more was written: note what was deleted unread, and go on where the stream goes on."""
+        kept = await look(self._redis, self._stream, self._partition)
+        if kept.has_after(position.entry_id):
+            return position  # it was written between the two looks
+        is_lost = not (kept.length and kept.began_anew(position.entry_id))
+        after = Position(
+            position.incarnation or head.incarnation,
+            "0-0" if kept.began_anew(position.entry_id) else kept.newest_id,
+            newest if is_lost else position.seq,
+            kept.added if is_lost else position.passed,
+        )
+        if after == position:
+            return position
+        batch = Lines(after, [], [self._gap(position.seq + 1, newest, head, after=position.entry_id)] if is_lost else [])
+        await self._store_lines(position, batch)
+        self._report(batch, [])
+        return after
+
+    def _gap(self, first: int, last: int, head: Head, **place: str) -> StreamEvent:
+        return StreamEvent(self._stream, "gap", label(self._stream, first, head), first, last, dict(place))
 
     async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
         with self._measures.transaction():
