@@ -1,4 +1,5 @@
-"""When an operator is told that a stream fills up: once at 50 % and once at 80 % of STREAM_CAP, and once when it is over. Pure.
+"""When an operator is told that a stream fills up: once at 50 % and once at 80 % of STREAM_CAP, again if another group holds
+it by then, and once when it is over. Pure.
 
 What counts is what trimming may not remove because a group has yet to read it. What only REPLAY_WINDOW_SECONDS keeps gives
 way by itself, and is no reason to wake anybody.
@@ -25,13 +26,15 @@ class Fullness:
     def __init__(self) -> None:
         self.level = 0.0
         """The highest level that was reached and not left again; 0 for none."""
+        self._told_of = ""
 
-    def on_look(self, ratio: float) -> Change | None:
-        """Take in how much of the cap is held; say whether a level was reached from below, or all were left."""
+    def on_look(self, ratio: float, held_by: str) -> Change | None:
+        """Take in how much of the cap is held, and by which group; say what is to be told."""
         before = self.level
         reached = max((level for level in LEVELS if ratio >= level), default=0.0)
         kept = max((level for level in LEVELS if level <= before and ratio > level - BACK), default=0.0)
         self.level = max(reached, kept)
-        if self.level > before:
+        if self.level > before or (self.level and held_by != self._told_of):
+            self._told_of = held_by
             return Change.FILLING
         return Change.BACK if before and not self.level else None

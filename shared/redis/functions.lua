@@ -654,7 +654,7 @@ register('change_period', change_period, {})
 register('append', append, {})
 register('load', load, {})
 register('commit', commit, {})
-register('mirror', mirror, {})
+register('mirror', mirror, { 'allow-oom' }) -- as `trim`, which waits for it: else a full memory would never be freed
 register('snapshot', snapshot, { 'no-writes' })
 register('trim', trim, { 'allow-oom' })
 register('acquire', acquire, { 'allow-oom' })

@@ -10,6 +10,9 @@ from shared import streams
 from tests.integration.partition import PartitionUnderTest
 from tests.integration.persister.test_following import COUNT_ENRICHED, COUNT_TICKS, groups_of, persisting, until
 
+COUNTS = {"ticks": COUNT_TICKS, "enriched": COUNT_ENRICHED}
+SEQS = {"ticks": "SELECT array_agg(seq) FROM ticks", "enriched": "SELECT array_agg(seq) FROM enriched"}
+
 
 async def events(database: asyncpg.Connection) -> list[tuple[object, ...]]:
     rows = await database.fetch("SELECT kind, stream, first_seq, last_seq FROM stream_events ORDER BY at, stream")
@@ -54,7 +57,7 @@ async def test_a_stream_that_was_deleted_unread_is_a_gap_although_nothing_comes(
         await until(database, "SELECT count(*) FROM stream_events", 1)
         await partition.append("4")
         await partition.analyze()
-        await until(database, f"SELECT array_agg(seq) FROM {stream}", [4])
+        await until(database, SEQS[stream], [4])
         await until(database, "SELECT count(*) FROM stream_events", 1)
         async with asyncio.timeout(10):
             while (await groups_of(partition.redis, streams.stream(stream, 0)))["persister"]["lag"] != 0:
@@ -70,7 +73,7 @@ async def test_a_stream_deleted_again_and_again_when_all_is_stored_loses_nothing
         for number in range(1, 12):
             await partition.append(str(number))
             await partition.analyze()
-            await until(database, f"SELECT count(*) FROM {stream}", number)
+            await until(database, COUNTS[stream], number)
             await partition.redis.delete(streams.stream(stream, 0))
     assert await events(database) == []
 

@@ -24,4 +24,10 @@ F, B = Change.FILLING, Change.BACK
 )
 def test_each_level_is_told_once_on_the_way_up_and_its_end_once(ratios: tuple[float, ...], told: tuple[Change | None, ...]) -> None:
     fullness = Fullness()
-    assert tuple(map(fullness.on_look, ratios)) == told
+    assert tuple(fullness.on_look(ratio, "persister") for ratio in ratios) == told
+
+
+def test_another_group_that_holds_a_full_stream_is_told_of() -> None:
+    fullness = Fullness()
+    looks = ((0.9, "analyzer"), (0.9, "analyzer"), (0.9, "persister"), (0.9, "persister"), (0.1, "analyzer"), (0.2, "persister"))
+    assert [fullness.on_look(*look) for look in looks] == [F, None, F, None, B, None]
