@@ -43,6 +43,7 @@ async def test_a_hole_among_the_events_that_no_deletion_made_is_no_gap(
             state, digest = await partition.digest()
             await partition.commit(state, digest._replace(missing=()))
             await until(database, COUNT_ENRICHED, number)
+            await until(database, COUNT_TICKS, number)
     assert [event[:2] for event in await events(database)] == [("gap", "ticks")] * 3
 
 
@@ -90,4 +91,5 @@ async def test_a_stream_deleted_behind_an_id_of_the_far_future_is_read_on(
         await partition.append("2", "3")
         await partition.analyze()
         await until(database, "SELECT array_agg(seq ORDER BY seq) FROM enriched", [1, 2, 3])
+        await until(database, COUNT_TICKS, 3)
     assert [event[0] for event in await events(database)] == ["rejected"]
