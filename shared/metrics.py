@@ -141,6 +141,29 @@ ANALYZER_LAG = _gauge(
 ANALYZER_DEADLETTERS = _counter(ANALYZER, "tickstream_analyzer_entries_deadlettered_total", "Entries of `ticks` that were no ticks.")
 ANALYZER_MISSING = _counter(ANALYZER, "tickstream_analyzer_ticks_missing_total", "Ticks that were deleted before they were read.")
 ANALYZER_TRIMMED = _counter(ANALYZER, "tickstream_analyzer_trimmed_entries_total", "Entries trimmed behind their readers.", "stream")
+ANALYZER_OVERRUN = _counter(
+    ANALYZER,
+    "tickstream_analyzer_overrun_entries_total",
+    "Entries trimmed at 95 % of STREAM_CAP although a group that is not required had yet to read them.",
+    "stream",
+    "group",
+)
+ANALYZER_FULLNESS = _gauge(
+    ANALYZER,
+    "tickstream_analyzer_stream_fullness_ratio",
+    "Entries in a stream as a part of STREAM_CAP; held partitions only.",
+    "stream",
+    "partition",
+)
+ANALYZER_HELD = _gauge(
+    ANALYZER,
+    "tickstream_analyzer_stream_held_ratio",
+    "Entries that cannot be trimmed because `group` has yet to read them, as a part of STREAM_CAP, of the group that stands lowest; "
+    "held partitions only.",
+    "stream",
+    "partition",
+    "group",
+)
 ANALYZER_RELOADS = _counter(ANALYZER, "tickstream_analyzer_reloads_total", "Times a partition was not as remembered, and was loaded again.")
 
 PERSISTER_ROWS = _counter(PERSISTER, "tickstream_persister_rows_stored_total", "Rows stored in PostgreSQL.", "stream")
@@ -190,6 +213,9 @@ GATEWAY_ENTRIES_SKIPPED = _counter(
 )
 GATEWAY_INCARNATIONS = _counter(
     GATEWAY, "tickstream_gateway_incarnations_total", "New incarnations seen: `continue`, `rewind` or `reset`.", "outcome"
+)
+GATEWAY_GAPS = _counter(
+    GATEWAY, "tickstream_gateway_gaps_total", "Times that entries of `enriched`, or the ticks behind them, were deleted unread."
 )
 GATEWAY_REDIS_STALE = _gauge(GATEWAY, "tickstream_gateway_redis_stale", "1 while clients are told that prices may be out of date.")
 

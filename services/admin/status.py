@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,19 @@ from shared.redis.cluster import at, connect_to
 
 LEASED = ("fetcher", "analyzer", "persister")
 """Services whose holders are shown."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Who keeps a stream from being trimmed: the group that stands lowest."""
+
+    group: str
+    entries: int | None
+    """That it has yet to read or to acknowledge; None if Redis cannot tell."""
+    waiting_seconds: float
+    """For how long the oldest of them has waited, by the clock of Redis."""
+    is_required: bool
+    """Whether the group is never passed; a group of your own is, at 95 % of STREAM_CAP."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Partition:
     """Service to the process that holds its lease, empty for none."""
     consumers: Mapping[str, Sequence[str]]
     """Group of `ticks` to the names of its consumers."""
+    held_by: Mapping[str, Hold | None]
+    """Stream to who keeps it from being trimmed; None if every group has read everything."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ async def read_status(settings: StatusSettings) -> list[Partition]:
 
 
 async def read_partition(redis: Redis, partition: int) -> Partition:
-    """Read one partition in one round trip; what does not exist yet counts as empty."""
+    """Read one partition, its numbers in one round trip; what does not exist yet counts as empty."""
     ticks, enriched = streams.ticks(partition), streams.enriched(partition)
     async with at(redis, ticks) as server, server.pipeline(transaction=False) as pipe:
         for key in (ticks, enriched, streams.deadletters(partition)):
@@ -94,8 +109,10 @@ async def read_partition(redis: Redis, partition: int) -> Partition:
             pipe.xinfo_consumers(ticks, group)
         for service in LEASED:
             pipe.hget(streams.lease(service, partition), "owner")
+        pipe.hget(streams.log(partition), "required")
         answers = [_or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
-    lengths, (time, info, on_ticks, on_enriched, analyzers, persisters), owners = answers[:3], answers[3:9], answers[9:]
+    lengths, (time, info, on_ticks, on_enriched, analyzers, persisters), owners = answers[:3], answers[3:9], answers[9:-1]
+    required = json.loads(answers[-1] or "{}")
     return Partition(
         partition=partition,
         ticks=lengths[0] or 0,
@@ -107,7 +124,53 @@ async def read_partition(redis: Redis, partition: int) -> Partition:
         deadletters=lengths[2] or 0,
         holders={service: owner or "" for service, owner in zip(LEASED, owners, strict=True)},
         consumers={"analyzer": _names(analyzers), "persister": _names(persisters)},
+        held_by={
+            "ticks": await read_hold(redis, ticks, on_ticks or (), time, required.get("ticks", ())),
+            "enriched": await read_hold(redis, enriched, on_enriched or (), time, required.get("enriched", ())),
+        },
     )
+
+
+async def read_hold(
+    redis: Redis, key: str, groups: Sequence[Mapping[str, Any]], time: tuple[int, int], required: Sequence[str]
+) -> Hold | None:
+    """Find the group whose oldest needed entry is the oldest of all; None if no group needs anything."""
+    oldest: tuple[tuple[int, int], Mapping[str, Any]] | None = None
+    async with at(redis, key) as server:
+        for group in groups:
+            needed = await _oldest_needed(server, key, group)
+            if needed is not None and (oldest is None or needed < oldest[0]):
+                oldest = needed, group
+    if oldest is None:
+        return None
+    (ms, _), group = oldest
+    lag = group["lag"]
+    entries = None if lag is None else max(0, int(lag)) + int(group["pending"])
+    waiting = max(0.0, round(time[0] + time[1] / 1e6 - ms / 1000, 3))
+    return Hold(str(group["name"]), entries, waiting, group["name"] in required)
+
+
+async def _oldest_needed(server: Redis, key: str, group: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The id of the oldest entry that a group has pending, else of the first one it has not read."""
+    if group["pending"]:
+        pending = _or_none(await _answer(server.xpending(key, group["name"])))
+        if pending and pending["min"]:
+            return _id(str(pending["min"]))
+    entries = _or_none(await _answer(server.xrange(key, f"({group['last-delivered-id']}", count=1)))
+    return _id(str(entries[0][0])) if entries else None
+
+
+async def _answer(asked: Awaitable[Any]) -> Any:
+    """The answer, or the error that Redis answered."""
+    try:
+        return await asked
+    except ResponseError as error:
+        return error
+
+
+def _id(text: str) -> tuple[int, int]:
+    ms, _, number = text.partition("-")
+    return int(ms), int(number)
 
 
 def _or_none(answer: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The status as two tables that fit 80 columns: numbers, and holders."""
+"""The status as tables that fit 80 columns: numbers, who holds trimming, and who holds which lease."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,10 @@ NUMBERS = ("p", "ticks", "analyzer lag", "persister lag", "enriched", "persister
 
 
 def print_status(partitions: Sequence[Partition], totals: Totals, console: Console) -> None:
-    """Print both tables."""
+    """Print the tables."""
     console.print(numbers(partitions, totals))
+    console.print()
+    console.print(holds(partitions))
     console.print()
     console.print(holders(partitions))
     console.print()
@@ -32,6 +34,21 @@ def numbers(partitions: Sequence[Partition], totals: Totals) -> Table:
         age = "–" if each.last_entry_age_seconds is None else f"{each.last_entry_age_seconds:.1f} s"
         table.add_row(str(each.partition), str(each.ticks), analyzer, ticks, str(each.enriched), enriched, str(each.deadletters), age)
     table.add_row("Σ", str(totals.ticks), "", "", str(totals.enriched), "", str(totals.deadletters), "", style="bold")
+    return table
+
+
+def holds(partitions: Sequence[Partition]) -> Table | str:
+    """Which group keeps which stream from being trimmed, how much it has yet to read, and for how long that has waited."""
+    rows = [(each.partition, stream, hold) for each in partitions for stream, hold in each.held_by.items() if hold]
+    if not rows:
+        return "trimming is held by nobody: every group has read everything"
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("p", "stream", "trimming held by", "entries", "waiting"):
+        table.add_column(name, overflow="fold", justify="left" if name in ("stream", "trimming held by") else "right")
+    for partition, stream, hold in rows:
+        group = hold.group if hold.is_required else f"{hold.group} (not required)"
+        entries = "?" if hold.entries is None else str(hold.entries)
+        table.add_row(str(partition), stream, group, entries, f"{hold.waiting_seconds:.1f} s")
     return table
 
 

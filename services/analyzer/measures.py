@@ -3,7 +3,7 @@
 from shared import metrics
 from shared.commits import Digest
 from shared.hops import Hop
-from shared.redis.log import Answer
+from shared.redis.log import Answer, Trimmed
 
 EVENT_VALUES = 8
 """Values per event in an outcome; the last one is the alert."""
@@ -20,6 +20,7 @@ class Measures:
     def __init__(self, partition: int) -> None:
         self._partition = str(partition)
         self._lag = metrics.ANALYZER_LAG.labels(self._partition)
+        self._held_by: dict[str, str] = {}
 
     def note_read(self, unread: int) -> None:
         """Note how many ticks were behind the newest one that was read."""
@@ -47,11 +48,26 @@ class Measures:
         """Note that the partition is loaded again."""
         metrics.ANALYZER_RELOADS.inc()
 
-    def note_trim(self, ticks: int, enriched: int) -> None:
-        """Note entries trimmed from both streams."""
-        TRIMMED["ticks"].inc(ticks)
-        TRIMMED["enriched"].inc(enriched)
+    def note_trim(self, trimmed: Trimmed, cap: int) -> None:
+        """Note what was trimmed, what could not be, and whom that passed."""
+        TRIMMED["ticks"].inc(trimmed.ticks)
+        TRIMMED["enriched"].inc(trimmed.enriched)
+        for stream, hold in trimmed.holds.items():
+            metrics.ANALYZER_FULLNESS.labels(stream, self._partition).set(hold.length / cap)
+            self._note_hold(stream, hold.group, hold.needed / cap)
+        for overrun in trimmed.overruns:
+            metrics.ANALYZER_OVERRUN.labels(overrun.stream, overrun.group).inc(overrun.entries)
+
+    def _note_hold(self, stream: str, group: str, ratio: float) -> None:
+        if (before := self._held_by.get(stream)) not in (None, group):
+            metrics.ANALYZER_HELD.remove(stream, self._partition, before)
+        self._held_by[stream] = group
+        metrics.ANALYZER_HELD.labels(stream, self._partition, group).set(ratio)
 
     def end(self) -> None:
-        """Forget the partition: the lag is its next holder's to tell."""
+        """Forget the partition: its figures are its next holder's to tell."""
         metrics.ANALYZER_LAG.remove(self._partition)
+        for stream, group in self._held_by.items():
+            metrics.ANALYZER_FULLNESS.remove(stream, self._partition)
+            metrics.ANALYZER_HELD.remove(stream, self._partition, group)
+        self._held_by = {}

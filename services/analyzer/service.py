@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from services.analyzer.measures import Measures
 from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import StateMachine
+from services.analyzer.stream_watch import StreamWatch
 from shared.backoff import Backoff
 from shared.commits import Digest
 from shared.crash_points import CrashPoint, answer_of, reach
@@ -63,6 +64,7 @@ class _Worker:
         self._nearly_full = asyncio.Event()
         self._log = log.bind(partition=lease.partition)
         self.measures = Measures(lease.partition)
+        self._watch = StreamWatch(lease.partition, self.measures)
 
     async def run(self) -> None:
         """Load and follow, again and again, until the lease ends."""
@@ -177,8 +179,9 @@ class _Worker:
             await reach(CrashPoint.ANALYZER_BEFORE_TRIM)
             try:
                 window_ms = int(self._settings.replay_window_seconds * 1000)
-                *trimmed, more = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
-                self.measures.note_trim(*trimmed)
+                trimmed = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+                more = trimmed.is_more
+                self._watch.look(trimmed, self._settings.stream_cap)
             except TRY_AGAIN as error:
                 self._log.debug("not trimmed", reason=str(error))
             if not more:

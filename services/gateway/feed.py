@@ -1,11 +1,13 @@
 """Follows one partition of `enriched:{p}` for ever, and never takes an entry of a lost history for a new one.
 
 Starts from a snapshot and reads from its last id on. When the incarnation changes, what was read is discarded and the
-position judged first: go on, or take a new snapshot and say so. A bad entry is counted and passed over.
+position judged first: go on, or take a new snapshot and say so. The same when seqs are missing because entries were deleted
+unread. A bad entry is counted and passed over.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -23,6 +25,7 @@ from shared.incarnations import Head, Resolution, label, resolve
 from shared.latest import parse_latest
 from shared.redis.client import TRY_AGAIN
 from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
+from shared.redis.retained import look, read_gap_seq
 from shared.sequence import SequenceCheck
 
 STREAM = "enriched"
@@ -57,6 +60,19 @@ class Outage:
                 log.info("redis is back", seconds=round(now - self._since, 1))
 
 
+Hole = tuple[int, int]
+"""Seqs that are missing: first, last."""
+
+
+class Batch(NamedTuple):
+    """Entries as the feed takes them."""
+
+    events: list[Enriched]
+    bad: list[tuple[str, InvalidEntry]]
+    """Entry id and why it is no event."""
+    holes: list[Hole]
+
+
 class Feed:
     """One partition. `set_up` is called when the head of the partition is gone (FLUSHALL) and must be made again."""
 
@@ -70,6 +86,7 @@ class Feed:
         self._head: Head | None = None
         self._last_id = "0-0"
         self._sequence = SequenceCheck(0)
+        self._passed = 0
         self._lost: str | None = None
         self.skipped = 0
         """Entries passed over because they were no events."""
@@ -100,7 +117,7 @@ class Feed:
             await self._set_up()
 
     def _load(self, found: Snapshot) -> None:
-        self._head, self._last_id, self._sequence = found.head, found.last_id, SequenceCheck(found.seq)
+        self._head, self._last_id, self._sequence, self._passed = found.head, found.last_id, SequenceCheck(found.seq), found.passed
         self._hub.load(self._partition, self._position(found.head), self._events_of(found.latest), self._lost)
         self._lost = None
 
@@ -110,7 +127,9 @@ class Feed:
             self._judge(known, await head(self._redis, self._partition))
         elif found.entries:
             await reach(CrashPoint.GATEWAY_BATCH_READ)
-            self._take(known, found.entries, found.seq)
+            await self._take(known, found.entries, found.seq)
+        elif found.seq > self._sequence.last:
+            await self._look_for_more(found.seq)
 
     def _judge(self, known: Head, current: Head) -> None:
         """A new incarnation began: go on, or forget the position and let the next step take a snapshot."""
@@ -127,33 +146,52 @@ class Feed:
             self._head = None
             self._lost = resolution.name.lower()
 
-    def _take(self, known: Head, entries: Entries, newest: int) -> None:
-        events = list(self._good(entries, newest))
-        self._last_id = entries[-1][0]
-        if events:
+    async def _take(self, known: Head, entries: Entries, newest: int) -> None:
+        """Hand the entries on, unless some before them are lost; nothing is changed until that is known."""
+        sequence = SequenceCheck(self._sequence.last)
+        batch = _sort(entries, sequence, newest)
+        if lost := await self._lost_among(batch.holes, entries):
+            self._lose(*lost[0])
+            return
+        if batch.bad:
+            self._skip_entries(batch.bad)
+        self._sequence, self._last_id, self._passed = sequence, entries[-1][0], self._passed + len(entries)
+        if batch.events:
             HOP.take(self._last_id)
-            self._hub.apply(self._partition, self._position(known), events, lambda event: label(STREAM, int(event.seq), known))
+            self._hub.apply(self._partition, self._position(known), batch.events, lambda event: label(STREAM, int(event.seq), known))
+
+    async def _lost_among(self, holes: Sequence[Hole], entries: Entries) -> Sequence[Hole]:
+        """Those holes in the seqs that are a loss: a tick that was dead-lettered leaves one, too."""
+        if not holes:
+            return ()
+        kept = await look(self._redis, STREAM, self._partition)
+        if kept.was_cut(self._last_id, self._passed, (entry_id for entry_id, _ in entries)):
+            return holes[:1]
+        gap_seq = await read_gap_seq(self._redis, self._partition)
+        return [hole for hole in holes if hole[0] <= gap_seq <= hole[1]]
+
+    async def _look_for_more(self, newest: int) -> None:
+        """Nothing more comes although more was written: was it deleted, or written between the two looks?"""
+        kept = await look(self._redis, STREAM, self._partition)
+        if not kept.has_after(self._last_id):
+            self._lose(self._sequence.last + 1, newest)
+
+    def _lose(self, first: int, last: int) -> None:
+        """Entries were deleted unread: let the next step take a snapshot, and clients forget what they knew."""
+        log.error("entries were deleted before they were read", partition=self._partition, first_seq=first, last_seq=last)
+        metrics.GATEWAY_GAPS.inc()
+        self._head = None
+        self._lost = "gap"
 
     def _position(self, known: Head) -> Position:
         return Position(label(STREAM, self._sequence.last, known), self._sequence.last)
 
-    def _good(self, entries: Entries, newest: int) -> Iterator[Enriched]:
-        """The events among the entries; what is none, or was never assigned, is told once per batch."""
-        bad: list[tuple[str, InvalidEntry]] = []
-        for entry_id, entry in entries:
-            try:
-                event = read_enriched(entry)
-                self._sequence.advance(int(event.seq), newest)
-            except InvalidEntry as error:
-                bad.append((entry_id, error))
-            else:
-                yield event
-        if bad:
-            self._skip(len(bad))
-            log.warning(
-                "skipped entries that are no events", partition=self._partition, count=len(bad), total=self.skipped,
-                entry_id=bad[0][0], reason=str(bad[0][1]),
-            )  # fmt: skip
+    def _skip_entries(self, bad: Sequence[tuple[str, InvalidEntry]]) -> None:
+        self._skip(len(bad))
+        log.warning(
+            "skipped entries that are no events", partition=self._partition, count=len(bad), total=self.skipped,
+            entry_id=bad[0][0], reason=str(bad[0][1]),
+        )  # fmt: skip
 
     def _skip(self, entries: int) -> None:
         self.skipped += entries
@@ -166,3 +204,20 @@ class Feed:
             except InvalidEntry as error:
                 self._skip(1)
                 log.warning("skipped a latest value", partition=self._partition, ticker=ticker[:40], reason=str(error))
+
+
+def _sort(entries: Entries, sequence: SequenceCheck, newest: int) -> Batch:
+    """Tell events from what is none, or was never assigned, and note where seqs are missing."""
+    batch = Batch([], [], [])
+    for entry_id, entry in entries:
+        try:
+            event = read_enriched(entry)
+            seq = int(event.seq)
+            missing = sequence.advance(seq, newest)
+        except InvalidEntry as error:
+            batch.bad.append((entry_id, error))
+            continue
+        if missing:
+            batch.holes.append((seq - missing, seq - 1))
+        batch.events.append(event)
+    return batch

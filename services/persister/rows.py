@@ -62,17 +62,16 @@ class Lines:
     lines: list[str] = field(default_factory=list)
     """Rows as COPY takes them: incarnation, partition, seq, entry id, what follows, and the time of receipt, between tabs."""
     events: list[StreamEvent] = field(default_factory=list)
+    hole: tuple[int, int] | None = None
+    """Seqs (first, last) before the first row of a stream whose seqs are not dense: deleted unread, or never there."""
 
 
 Encode = Callable[[str, Sequence[str]], tuple[int, str]]
 """Entry id and entry to (seq, the columns after seq); raises `InvalidEntry`."""
 
 
-def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head, *, is_torn: bool = False) -> Lines:
-    """Encode a non-empty batch that was read after `before` while `head` was the partition's.
-
-    `is_torn`: the entry at `before` is gone, so a hole behind it is a loss in any stream.
-    """
+def encode(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
+    """Encode a non-empty batch that was read after `before` while `head` was the partition's."""
     if stream == "events":
         return _copied(entries, before, head)
     encode_entry, is_dense = ENCODERS[stream]
@@ -81,6 +80,7 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
     latest_end = head.lineage[-1].end_on(stream).seq if head.lineage else 0
     lines: list[str] = []
     events: list[StreamEvent] = []
+    hole: tuple[int, int] | None = None
     incarnation = before.incarnation
     for entry_id, entry in entries:
         try:
@@ -90,13 +90,15 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
             events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), entry))
             continue
         incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
-        if missing and (is_dense or (is_torn and not lines)):
+        if missing and is_dense:
             missing_entries += missing
             events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
+        elif missing and not lines:
+            hole = seq - missing, seq - 1
         lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")
     passed = before.passed + len(entries) + missing_entries
     position = Position(incarnation or head.incarnation, entries[-1][0], sequence.last, passed)
-    return Lines(position, lines, events)
+    return Lines(position, lines, events, hole)
 
 
 def _rejected(stream: str, incarnation: str, entry_id: str, reason: str, entry: Sequence[str]) -> StreamEvent:
@@ -157,11 +159,6 @@ def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
 
 ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
 """Stream to its encoder, and whether its seqs are dense, so that a hole is a loss (a dead letter leaves no enriched event)."""
-
-
-def may_be_torn(entries: Entries, before: Position) -> bool:
-    """Whether a non-empty batch does not go on at the seq after `before`."""
-    return before.entry_id != NOWHERE.entry_id and list(entries[0][1][:2]) != ["seq", str(before.seq + 1)]
 
 
 def received(entry_id: str) -> str:

@@ -11,16 +11,17 @@ import structlog
 from redis.asyncio import Redis
 
 from services.persister.measures import Measures
-from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode, may_be_torn
+from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
 from shared.crash_points import CrashPoint, reach
-from shared.incarnations import End, Head, Resolution, resolve
+from shared.incarnations import End, Head, Resolution, label, resolve
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import Read
+from shared.redis.retained import look
 from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
@@ -117,6 +118,8 @@ class _Follower:
                 position = await self._store_batch(found, position, head)
             else:
                 self._measures.note_read(0)
+                if found.seq > position.seq and self._stream in MIRRORED:
+                    position = await self._look_for_more(position, found.seq, head)
                 await self._check_cursor(position)
             self._note_success(position, backoff)
             if 0 < len(found.entries) < FEW:
@@ -135,7 +138,9 @@ class _Follower:
     async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
         await reach(CrashPoint.PERSISTER_BATCH_READ)
         now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
-        batch = encode(self._stream, self._partition, found.entries, position, now, is_torn=await self._is_torn(found, position))
+        batch = encode(self._stream, self._partition, found.entries, position, now)
+        if batch.hole is not None:
+            await self._judge_hole(batch, batch.hole, position, found, now)
         self._measures.note_read(found.seq - batch.position.seq)
         refused = await self._store_lines(position, batch)
         await reach(CrashPoint.PERSISTER_COMMITTED)
@@ -145,11 +150,33 @@ class _Follower:
         await reach(CrashPoint.PERSISTER_MIRRORED)
         return position
 
-    async def _is_torn(self, found: Read, position: Position) -> bool:
-        """Whether the entry at the position is gone: trimming keeps it, unless the database was set back, or a stranger trims."""
-        if self._stream not in MIRRORED or not may_be_torn(found.entries, position):
-            return False
-        return not await partition_log.has_entry(self._redis, self._stream, self._partition, position.entry_id)
+    async def _judge_hole(self, batch: Lines, hole: tuple[int, int], position: Position, found: Read, head: Head) -> None:
+        """Note a gap if what is missing before the batch was deleted unread; a dead-lettered tick leaves a hole that is no loss."""
+        kept = await look(self._redis, self._stream, self._partition)
+        if kept.was_cut(position.entry_id, position.passed, [entry_id for entry_id, _ in found.entries]):
+            batch.events.append(self._gap(*hole, head, before=found.entries[0][0]))
+
+    async def _look_for_more(self, position: Position, newest: int, head: Head) -> Position:
+        """Nothing more comes although more was written: note what was deleted unread, and go on where the stream goes on."""
+        kept = await look(self._redis, self._stream, self._partition)
+        if kept.has_after(position.entry_id):
+            return position  # it was written between the two looks
+        is_lost = not (kept.length and kept.began_anew(position.entry_id))
+        after = Position(
+            position.incarnation or head.incarnation,
+            "0-0" if kept.began_anew(position.entry_id) else kept.newest_id,
+            newest if is_lost else position.seq,
+            kept.added if is_lost else position.passed,
+        )
+        if after == position:
+            return position
+        batch = Lines(after, [], [self._gap(position.seq + 1, newest, head, after=position.entry_id)] if is_lost else [])
+        await self._store_lines(position, batch)
+        self._report(batch, [])
+        return after
+
+    def _gap(self, first: int, last: int, head: Head, **place: str) -> StreamEvent:
+        return StreamEvent(self._stream, "gap", label(self._stream, first, head), first, last, dict(place))
 
     async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
         with self._measures.transaction():

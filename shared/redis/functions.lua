@@ -159,13 +159,27 @@ local function unconfigured(log)
   return refuse('UNCONFIGURED', log .. ' is missing')
 end
 
+-- Creates a group at the beginning of its stream. A stream that was lost (DEL) is made again as if it had been trimmed: its
+-- ids go on, since whoever read it waits behind its last one, and an entry of the same millisecond would come before that;
+-- and it goes on counting, so that its readers' counts and lags stay true.
+local function create_group(key, group, head, name)
+  local is_new = call('EXISTS', key) == 0
+  call('XGROUP', 'CREATE', key, group, '0', 'MKSTREAM')
+  local added = head.enriched_seq
+  if name == 'ticks' then added = head.passed + head.seq - head.cursor_seq end
+  if not is_new or added == 0 then return end
+  local id = whole(now_ms()) .. '-18446744073709551615'
+  if name == 'ticks' and is_below(id, head.cursor) then id = head.cursor end
+  call('XSETID', key, id, 'ENTRIESADDED', whole(added))
+end
+
 -- Creates the required groups of a stream at the beginning, with the stream (one created later, at its end, would lose
 -- what came before). Returns whether one was missing.
-local function ensure_groups(key, required, name)
+local function ensure_groups(key, head, name)
   local groups, missing = group_info(key), false
-  for _, group in ipairs(required[name] or {}) do
+  for _, group in ipairs(head.required[name] or {}) do
     if not groups[group] then
-      call('XGROUP', 'CREATE', key, group, '0', 'MKSTREAM')
+      create_group(key, group, head, name)
       missing = true
     end
   end
@@ -271,7 +285,7 @@ local function append(keys, args)
   if first > stored + 1 then return { 'AHEAD', whole(stored), head.seq, length, 0 } end
   if length >= cap then return { 'FULL', whole(stored), head.seq, length, 0 } end
 
-  ensure_groups(k.ticks, head.required, 'ticks')
+  ensure_groups(k.ticks, head, 'ticks')
   local seq, ms, refused = head.seq, now_ms(), 0
   local now_text, limit = whole(ms), ms + FUTURE_MS
   local newest = {}
@@ -352,7 +366,7 @@ end
 -- KEYS: log, ticks, enriched, events, sides, latest, deadletters, lease:analyzer, then the price list of each touched ticker.
 -- ARGV: token, period, incarnation, previous id, last id, seq of the last tick passed, entries passed, cap,
 --       msgpack [prices per list, events (8 values each, flat), latest (ticker, JSON), sides (ticker, side),
---       dead letters (entry id, reason, payload)].
+--       dead letters (entry id, reason, payload)], seq of the last tick that was deleted unread before one of these ('' for none).
 -- Returns: {FENCED|RESET|DUP|CONFLICT|FULL|OK, last id or cursor, length of ticks, length of enriched}.
 local function commit(keys, args)
   local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
@@ -367,6 +381,8 @@ local function commit(keys, args)
   local body = cmsgpack.unpack(args[9])
   local fault = bad_outcome(body, #keys - 8)
   if not (is_id(previous) and is_id(last_id) and cursor_seq and passed and cap and count_of(period)) then fault = 'argument' end
+  local gap_seq = args[10] or ''
+  if gap_seq ~= '' and not count_of(gap_seq) then fault = 'lost seq' end
   if fault then return refuse('ERR', 'bad commit: ' .. fault) end
 
   local head = current_head(k)
@@ -381,8 +397,8 @@ local function commit(keys, args)
   local prices, events, latest, sides, dead = body[1], body[2], body[3], body[4], body[5]
   if enriched_length >= cap and #events > 0 then return { 'FULL', head.cursor, ticks_length, enriched_length } end
 
-  ensure_groups(k.ticks, head.required, 'ticks')
-  ensure_groups(k.enriched, head.required, 'enriched')
+  ensure_groups(k.ticks, head, 'ticks')
+  ensure_groups(k.enriched, head, 'enriched')
   local keep = -tonumber(period)
   for i = 1, #prices do
     call('RPUSH', keys[8 + i], unpack(prices[i]))
@@ -398,6 +414,7 @@ local function commit(keys, args)
   for i = 1, #dead, 3 do bury(k.log, deadletters, 'ticks', dead[i], dead[i + 1], dead[i + 2], ms) end
   local enriched_seq = #events > 0 and events[#events - EVENT_VALUES + 1] or whole(head.enriched_seq)
   call('HSET', k.log, 'cursor', last_id, 'cursor_seq', args[6], 'passed', args[7], 'enriched_seq', enriched_seq)
+  if gap_seq ~= '' then call('HSET', k.log, 'gap_seq', gap_seq) end
   call('HINCRBY', lease, 'beats', 1)
   call('XGROUP', 'SETID', k.ticks, 'analyzer', last_id, 'ENTRIESREAD', args[7])
   return { 'OK', last_id, ticks_length, enriched_length + #events / EVENT_VALUES }
@@ -419,19 +436,21 @@ local function mirror(keys, args)
   if found and not is_below(found['last-delivered-id'], id) then return { 'BEHIND', args[5] } end
   local info = stream_info(stream)
   if info.id == id then passed = info.added end -- at the end nothing is left to read: heals a count spoilt by a foreign XTRIM
-  if not found then call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
+  if not found then create_group(stream, group, head, args[1]) end
   call('XGROUP', 'SETID', stream, group, id, 'ENTRIESREAD', whole(passed))
   return { 'OK', whole(passed) }
 end
 
 -- One consistent look at a partition, for a reader that starts.
--- KEYS: log, enriched, latest. Returns: {incarnation, lineage (JSON), seq of ticks, seq of enriched, last id of enriched, latest (flat)}.
+-- KEYS: log, enriched, latest.
+-- Returns: {incarnation, lineage (JSON), seq of ticks, seq of enriched, last id of enriched, latest (flat), entries ever added to enriched}.
 local function snapshot(keys)
   local bad = wrong_type({ [keys[1]] = 'hash', [keys[2]] = 'stream', [keys[3]] = 'hash' })
   if bad then return bad end
   local head = call('HMGET', keys[1], 'incarnation', 'lineage', 'seq', 'enriched_seq')
   if not head[1] then return unconfigured(keys[1]) end
-  return { head[1], head[2], head[3], head[4], stream_info(keys[2]).id, call('HGETALL', keys[3]) }
+  local info = stream_info(keys[2])
+  return { head[1], head[2], head[3], head[4], info.id, call('HGETALL', keys[3]), info.added }
 end
 
 -- The lowest id that a group still needs: its oldest pending entry, else where it was last delivered.
@@ -454,11 +473,11 @@ local function trim_down(key, length, wanted, floor)
 end
 
 -- `unfinished` is what the call before left to do: 'window' or 'overrun', which go on below the mark where they began, or ''.
--- Returns how many entries went, and what is left to do.
+-- Returns how many entries went, what is left to do, and what was taken from a foreign group ({stream, group, entries} or nil).
 local function trim_stream(k, name, floor, head, cap, window_id, unfinished)
   local key = k[name]
   local length = call('XLEN', key)
-  if length == 0 or ensure_groups(key, head.required, name) then return 0, '' end
+  if length == 0 or ensure_groups(key, head, name) then return 0, '' end
   local is_required = {}
   for _, group in ipairs(head.required[name] or {}) do is_required[group] = true end
   local foreign, slowest, slowest_name = floor, nil, nil
@@ -488,11 +507,37 @@ local function trim_stream(k, name, floor, head, cap, window_id, unfinished)
     report(k.log, k.events, 'overrun', name, head.incarnation, '', '',
       cjson.encode({ group = slowest_name, group_at = slowest, first_kept = first and first[1] or '', entries = more }))
   end
-  return removed + more, more > 0 and length - more > goal and 'overrun' or ''
+  return removed + more, more > 0 and length - more > goal and 'overrun' or '', more > 0 and { name, slowest_name, more } or nil
+end
+
+-- How many entries a group needs that stands lowest, at `id`: exact where it has nothing pending or keeps all there is.
+local function count_needed(group, id, first, length)
+  local rest = math.max(0, group['lag'] or 0) + group['pending']
+  if group['pending'] > 0 then return is_below(first, id) and math.min(rest, length) or length end
+  if is_below(id, first) then return length end
+  if id == first then return length - 1 end
+  return math.min(rest, length)
+end
+
+-- Who keeps a stream from being trimmed: the group that stands lowest.
+-- Returns: {length, entries that it needs, its name ('' if all have read everything), the id where it stands}.
+local function held(key)
+  local first = call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  local length, lowest_id, name, lowest_group = call('XLEN', key), nil, '', nil
+  for group_name, group in pairs(group_info(key)) do
+    local id = needed_by(key, group)
+    if not lowest_id or is_below(id, lowest_id) or (id == lowest_id and group_name < name) then
+      lowest_id, name, lowest_group = id, group_name, group
+    end
+  end
+  local needed = first and lowest_id and count_needed(lowest_group, lowest_id, first[1], length) or 0
+  return { length, needed, needed > 0 and name or '', lowest_id or '0-0' }
 end
 
 -- Removes from both streams what nobody needs any more. Never passes a required group.
--- KEYS: log, ticks, enriched, events. ARGV: cap, replay window in ms. Returns: {removed from ticks, removed from enriched, 1 if there is more to do}.
+-- KEYS: log, ticks, enriched, events. ARGV: cap, replay window in ms.
+-- Returns: {removed from ticks, removed from enriched, 1 if there is more to do, who holds ticks (see `held`), who holds enriched,
+--           {stream, group, entries} per foreign group that was passed}.
 local function trim(keys, args)
   local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
   local bad = wrong_type({ [k.log] = 'hash', [k.ticks] = 'stream', [k.enriched] = 'stream', [k.events] = 'stream' })
@@ -504,11 +549,14 @@ local function trim(keys, args)
   local window_id = whole(math.max(0, now_ms() - window_ms)) .. '-0'
   local before = call('HGET', k.log, 'trimming') or ','
   local ticks_before, enriched_before = string.match(before, '^(%a*),(%a*)$')
-  local ticks, ticks_left = trim_stream(k, 'ticks', head.cursor, head, cap, window_id, ticks_before)
-  local enriched, enriched_left = trim_stream(k, 'enriched', stream_info(k.enriched).id, head, cap, window_id, enriched_before)
+  local overruns = {}
+  local ticks, ticks_left, passed = trim_stream(k, 'ticks', head.cursor, head, cap, window_id, ticks_before)
+  overruns[#overruns + 1] = passed
+  local enriched, enriched_left, passed_too = trim_stream(k, 'enriched', stream_info(k.enriched).id, head, cap, window_id, enriched_before)
+  overruns[#overruns + 1] = passed_too
   local left = ticks_left .. ',' .. enriched_left
   if left ~= before then call('HSET', k.log, 'trimming', left) end
-  return { ticks, enriched, left ~= ',' and 1 or 0 }
+  return { ticks, enriched, left ~= ',' and 1 or 0, held(k.ticks), held(k.enriched), overruns }
 end
 
 local GROUPS = { analyzer = { 'ticks' }, persister = { 'ticks', 'enriched' } }
@@ -543,7 +591,7 @@ local function acquire(keys, args)
   end
   call('HSET', lease, 'owner', owner, 'token', token, 'beats', '0', 'wanted_by', '')
   for _, name in ipairs(GROUPS[service] or {}) do
-    if not group_info(k[name])[service] then call('XGROUP', 'CREATE', k[name], service, '0', 'MKSTREAM') end
+    if not group_info(k[name])[service] then create_group(k[name], service, head, name) end
     call('XGROUP', 'CREATECONSUMER', k[name], service, owner)
   end
   return { 1, owner, token, '0' }
@@ -720,7 +768,7 @@ register('change_period', change_period, {})
 register('append', append, {})
 register('load', load, {})
 register('commit', commit, {})
-register('mirror', mirror, {})
+register('mirror', mirror, { 'allow-oom' }) -- as `trim`, which waits for it: else a full memory would never be freed
 register('snapshot', snapshot, { 'no-writes' })
 register('trim', trim, { 'allow-oom' })
 register('acquire', acquire, { 'allow-oom' })

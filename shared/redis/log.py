@@ -87,6 +87,37 @@ class Committed(NamedTuple):
     enriched_length: int
 
 
+class Hold(NamedTuple):
+    """What keeps a stream from being trimmed: the group that stands lowest."""
+
+    length: int
+    """Entries in the stream."""
+    needed: int
+    """How many of them that group has yet to read or to acknowledge, as far as Redis can tell."""
+    group: str
+    """Empty if all have read everything."""
+    entry_id: str
+    """Where it stands."""
+
+
+class Overrun(NamedTuple):
+    """A group that is not required was passed: so many entries went that it had not read."""
+
+    stream: str
+    group: str
+    entries: int
+
+
+class Trimmed(NamedTuple):
+    """Answer of `trim`: how many entries went from each stream, whether there is more to do, who holds the rest."""
+
+    ticks: int
+    enriched: int
+    is_more: bool
+    holds: dict[str, Hold]
+    overruns: list[Overrun]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A partition as a starting reader of `enriched:{p}` needs it."""
@@ -94,6 +125,8 @@ class Snapshot:
     head: Head
     last_id: str
     latest: dict[str, str]
+    passed: int
+    """Entries that were added to `enriched:{p}` up to `last_id`, since the stream exists."""
 
     @property
     def incarnation(self) -> str:
@@ -218,6 +251,7 @@ async def commit(redis: Redis, partition: int, *, token: str, period: int, incar
     reply = await call(
         redis, "commit", [*keys, streams.lease("analyzer", partition), *lists],
         token, period, incarnation, digest.previous, digest.last, digest.seq, digest.passed, cap, body,
+        digest.missing[-1][1] if digest.missing else "",
     )  # fmt: skip
     return Committed(Answer(reply[0]), reply[1], int(reply[2]), int(reply[3]))
 
@@ -231,15 +265,16 @@ async def mirror(redis: Redis, partition: int, *, stream: str, group: str, incar
 async def snapshot(redis: Redis, partition: int) -> Snapshot:
     """Look at a partition in one moment; raise `TransientError` while it is not set up."""
     keys = [streams.log(partition), streams.enriched(partition), streams.latest(partition)]
-    incarnation, lineage, seq, enriched_seq, last_id, latest = await call(redis, "snapshot", keys)
+    incarnation, lineage, seq, enriched_seq, last_id, latest, passed = await call(redis, "snapshot", keys)
     found = Head(incarnation, parse_lineage(lineage), {"ticks": int(seq), "enriched": int(enriched_seq)})
-    return Snapshot(found, last_id, dict(zip(latest[::2], latest[1::2], strict=True)))
+    return Snapshot(found, last_id, dict(zip(latest[::2], latest[1::2], strict=True)), int(passed))
 
 
-async def trim(redis: Redis, partition: int, *, cap: int, window_ms: int) -> tuple[int, int, bool]:
-    """Trim both streams; return how many went from each, and whether there is more to do."""
-    ticks, enriched, more = await call(redis, "trim", _log_keys(partition), cap, window_ms)
-    return int(ticks), int(enriched), bool(more)
+async def trim(redis: Redis, partition: int, *, cap: int, window_ms: int) -> Trimmed:
+    """Trim both streams behind their readers."""
+    ticks, enriched, more, held_ticks, held_enriched, overruns = await call(redis, "trim", _log_keys(partition), cap, window_ms)
+    holds = {"ticks": Hold(*held_ticks), "enriched": Hold(*held_enriched)}
+    return Trimmed(int(ticks), int(enriched), bool(more), holds, [Overrun(*each) for each in overruns])
 
 
 _SEQ_FIELD = {"ticks": "seq", "enriched": "enriched_seq", "events": "events_seq"}
@@ -271,13 +306,6 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
     except ResponseError as error:
         raise refusal(error) from error
     return Read(incarnation, int(seq or 0), _entries(found))
-
-
-async def has_entry(redis: Redis, stream: str, partition: int, entry_id: str) -> bool:
-    """Whether a stream still holds an entry."""
-    key = streams.stream(stream, partition)
-    async with at(redis, key) as server:
-        return bool(await server.xrange(key, entry_id, entry_id))
 
 
 def _entries(found: object) -> Entries:

@@ -59,7 +59,7 @@ class Streams:
                 await self.redis.xack(key, group, entry_id)
 
     async def trim(self, cap: int = 10**6, window_ms: int = 0) -> tuple[int, int, bool]:
-        return await log.trim(self.redis, 0, cap=cap, window_ms=window_ms)
+        return (await log.trim(self.redis, 0, cap=cap, window_ms=window_ms))[:3]
 
     async def events(self) -> list[dict[str, str]]:
         return [fields for _, fields in await self.redis.xrange(streams.events(0))]
