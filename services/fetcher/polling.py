@@ -29,7 +29,7 @@ from shared.errors import ConfigurationError, Problem
 from shared.partitions import partition_of
 from shared.redis.lease import Lease
 from shared.redis.log import read_hash
-from shared.runtime import first_cause, until_ready, wait_or_stop
+from shared.runtime import first_cause, until_ready
 
 SOURCE = "finnhub"
 RETRIED = frozenset((Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.LIMITED))
@@ -115,12 +115,13 @@ class Line:
         return answer
 
     async def _has_place(self, cycle: Cycle, lease: Lease) -> bool:
-        """Wait for a place in the quota; False if the cycle is over before there is one, or if it may be somebody else's by now."""
+        """Wait for a place in the quota, and until the lease is sure; False if the cycle is over before."""
         with self._calls.waiting():
-            while wait_seconds := self._quota.wait_seconds(self._clock.steady()):
+            # While the lease is in doubt somebody else may poll, and two would share one quota.
+            while wait_seconds := self._quota.wait_seconds(self._clock.steady()) or DOUBT_SECONDS * lease.is_in_doubt:
                 if self._clock.now() + wait_seconds >= cycle.end or await self._clock.wait(wait_seconds, lease.ended):
                     return False
-        return self._clock.now() < cycle.end and not lease.is_in_doubt
+        return self._clock.now() < cycle.end
 
     def _refuse_older(self, ticker: str, answer: Quote | Refusal) -> Quote | Refusal:
         """A later answer can be an older quote: some cache of the provider's has not heard of the newer one."""
@@ -189,10 +190,7 @@ class Polling:
         while not desk.ended.is_set():
             now = self._clock.now()
             cycle = self._schedule.cycle_at(now)
-            if desk.lease.is_in_doubt:
-                # Somebody else may poll by now, and two would share one quota.
-                await wait_or_stop(desk.ended, DOUBT_SECONDS)
-            elif cycle is not None and cycle.start > served:
+            if cycle is not None and cycle.start > served:
                 served = cycle.start
                 desk.take(ticker, cycle, await self._line.ask(ticker, cycle, desk.lease))
             else:

@@ -62,7 +62,7 @@ async def test_no_call_is_made_outside_of_the_sessions_of_two_weeks(
     clock, stop = SteeredClock(begin), asyncio.Event()
     async with asyncio.timeout(60), FakeFinnhub(clock=clock) as fake:
         chosen = settings(
-            tickers=TICKERS, partitions=1, fetch_interval_seconds=CYCLE_SECONDS,
+            tickers=TICKERS, partitions=1, fetch_interval_seconds=CYCLE_SECONDS, lease_seconds=30,
             finnhub_api_key=SecretStr("test-key"), finnhub_base_url=fake.base_url,
         )  # fmt: skip
         hours = read_market_clock("XNYS", begin)
