@@ -1,4 +1,4 @@
-"""Runs with a fault in the middle, and the proof where Redis lost what it had accepted: in the end all is there, and every loss was told."""
+"""Runs with a fault in the middle, and the proof where Redis lost what it had accepted: all is there in the end, and each loss was told."""
 
 from collections import defaultdict
 from collections.abc import Sequence
