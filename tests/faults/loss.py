@@ -11,6 +11,7 @@ Row = tuple[str | None, ...]
 
 async def hurry(pipeline: Pipeline, fetcher: Service) -> None:
     """End a slow replay, and let another process play the rest as fast as it goes."""
+    await pipeline.until(fetcher.heeds_signals, "the fetcher to have started")
     fetcher.terminate()
     assert await fetcher.finish() == 0
     assert await pipeline.start("fetcher", REPLAY_SPEED="0").finish() == 0
