@@ -13,8 +13,8 @@ from shared import streams
 from shared.redis import client as client_module
 from shared.redis import log
 from shared.redis.client import REDIS_AWAY, connect
+from tests.faults.proxy import Cut, Duplicate, FaultProxy
 from tests.integration.partition import PartitionUnderTest
-from tests.integration.shared.proxy import FaultProxy
 
 
 @pytest.fixture
@@ -42,30 +42,29 @@ async def test_a_write_whose_answer_is_lost_is_done_once_and_raises(
 ) -> None:
     async with connect(proxy.url, service="tests") as client:
         await client.ping()
-        proxy.lose_answer_to = b"INCR"
+        lost = proxy.plan(Cut((b"INCR",), reply_bytes=0))
         with pytest.raises(REDIS_AWAY):
             await count_up(client)
-        proxy.lose_answer_to = b""
-        assert (proxy.lost, await redis.get("counter")) == (1, "1")
+        assert (lost.cuts, await redis.get("counter")) == (1, "1")
         await count_up(client)
         assert await redis.get("counter") == "2"
 
 
 async def test_a_write_whose_request_is_lost_is_not_sent_again(redis: Redis, proxy: FaultProxy) -> None:
     async with connect(proxy.url, service="tests") as client:
-        proxy.lose_request_with = b"INCR"
+        lost = proxy.plan(Cut((b"INCR",), request_bytes=0))
         with pytest.raises(REDIS_AWAY):
             await client.incr("counter")
-        assert (proxy.lost, await redis.get("counter")) == (1, None)
+        assert (lost.cuts, await redis.get("counter")) == (1, None)
 
 
 async def test_an_append_whose_answer_is_lost_is_sent_once(partition: PartitionUnderTest, proxy: FaultProxy) -> None:
     batch = log.freeze(1, [("AAPL", "1", "1", "simulated", "", "", "")])
     async with connect(proxy.url, service="tests") as client:
-        proxy.lose_answer_to = b"append_1"
+        lost = proxy.plan(Cut((b"append_1",), times=2, reply_bytes=0))
         with pytest.raises(REDIS_AWAY):
             await log.append(client, 0, token="f", producer="f", batch=batch, cap=10)
-    assert proxy.lost == 1
+    assert lost.hits == 1
     assert await partition.redis.xlen(streams.ticks(0)) == 1
 
 
@@ -75,19 +74,19 @@ async def test_a_redis_that_does_not_answer_is_given_up_in_time(
     monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
     async with connect(proxy.url, service="tests") as client:
         await client.ping()
-        proxy.mute = True
+        proxy.replies.is_swallowed = True
         began = time.monotonic()
         with pytest.raises(REDIS_AWAY):
             await client.incr("counter")
         assert 0.05 < time.monotonic() - began < 4
-        proxy.mute = False
+        proxy.replies.is_swallowed = False
         # The answer that came too late belongs to nobody.
         assert await client.get("counter") == "1"
 
 
 async def test_a_second_answer_to_a_doubled_request_is_nobody_elses(redis: Redis, proxy: FaultProxy) -> None:
     await redis.mset({f"key-{number}": f"value-{number}" for number in range(20)})
-    proxy.double_request_with = b"key-"
+    proxy.plan(Duplicate((b"key-",), times=20))
     async with connect(proxy.url, service="tests") as client:
         for number in range(20):
             assert await client.get(f"key-{number}") == f"value-{number}"

@@ -25,10 +25,10 @@ from shared.redis import lease as lease_module
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.lease import Lease
+from tests.faults.proxy import Cut, FaultProxy
 from tests.integration.partition import PartitionUnderTest
 from tests.integration.shared.holders import A_LEASE_AND_MORE, CALM, KEY, LONG, SERVICE, SHORT, Holders, Workers, running
 from tests.integration.shared.polling import until
-from tests.integration.shared.proxy import FaultProxy
 
 
 @pytest.fixture
@@ -132,12 +132,11 @@ async def test_a_worker_that_finds_itself_fenced_gives_nothing_back_and_stands_b
 async def test_a_lost_answer_to_acquire_costs_one_round_and_no_lease(holders: Holders, redis_url: str) -> None:
     workers = Workers()
     async with FaultProxy(redis_url).running() as proxy, connect(proxy.url, service="tests") as client:
-        proxy.lose_answer_to = b"acquire_1"
+        lost = proxy.plan(Cut((b"acquire_1",), reply_bytes=0))
         with capture_logs() as logs:
             await holders.start(workers.work, lease_seconds=CALM, redis=client)
-            assert (proxy.lost, workers.begun.empty()) == (1, True)
+            assert (lost.cuts, workers.begun.empty()) == (1, True)
             token = await holders.token()
-            proxy.lose_answer_to = b""
             lease = await workers.next()
         assert lease.token == token == await holders.token()
         assert [line["taken_over"] for line in logs if line["event"] == "lease taken"] == [False]
@@ -259,7 +258,7 @@ async def test_what_cannot_be_given_back_because_redis_is_away_does_not_fail_the
     async with FaultProxy(redis_url).running() as proxy, connect(proxy.url, service="tests") as client:
         stop = await holders.start(workers.work, redis=client)
         await workers.next()
-        proxy.lose_request_with = b"release_1"
+        proxy.plan(Cut((b"release_1",), request_bytes=0))
         with capture_logs() as logs:
             await stop()
     assert await workers.ended.get() == "drained"
