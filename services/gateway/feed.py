@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.gateway.hub import Hub
 from services.gateway.measures import HOP, INCARNATIONS
 from services.gateway.protocol import Position
 from shared import metrics
 from shared.backoff import Backoff
+from shared.batch_size import BatchSize
 from shared.commits import Entries
 from shared.errors import InvalidEntry
 from shared.events import Enriched, read_enriched
@@ -66,6 +68,7 @@ class Feed:
         self._outage = outage
         self._set_up = set_up
         self._backoff = Backoff(most_seconds=MOST_WAIT_SECONDS)
+        self._size = BatchSize(READ_ENTRIES)
         self._head: Head | None = None
         self._last_id = "0-0"
         self._sequence = SequenceCheck(0)
@@ -80,6 +83,8 @@ class Feed:
             try:
                 await self._step()
             except TRY_AGAIN as error:
+                if isinstance(error, RedisTimeoutError):
+                    self._size.on_timeout()
                 self._outage.begin(self._partition, error, now())
                 await asyncio.sleep(self._backoff.next_seconds())
             else:
@@ -102,10 +107,11 @@ class Feed:
         self._lost = None
 
     async def _read(self, known: Head) -> None:
-        found = await read(self._redis, STREAM, self._partition, self._last_id, count=READ_ENTRIES, block_ms=int(BLOCK_SECONDS * 1000))
+        found = await read(self._redis, STREAM, self._partition, self._last_id, count=self._size.count, block_ms=int(BLOCK_SECONDS * 1000))
         if found.incarnation != known.incarnation:
             self._judge(known, await head(self._redis, self._partition))
         elif found.entries:
+            self._size.on_read(len(found.entries))
             self._take(known, found.entries, found.seq)
 
     def _judge(self, known: Head, current: Head) -> None:

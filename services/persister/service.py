@@ -8,12 +8,14 @@ import asyncio
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.persister.measures import Measures
 from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
+from shared.batch_size import BatchSize
 from shared.incarnations import End, Head, Resolution, resolve
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
@@ -48,6 +50,7 @@ class _Follower:
         self._partition = lease.partition
         self._stream = stream
         self._block_ms = block_ms
+        self._size = BatchSize(ENTRIES)
         self._log = log.bind(partition=lease.partition, stream=stream)
         self._measures = Measures(stream, lease.partition)
 
@@ -68,6 +71,8 @@ class _Follower:
             except (*TRY_AGAIN, *POSTGRES_AWAY) as error:
                 if backoff.failures == 0:
                     self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
+                if isinstance(error, RedisTimeoutError):
+                    self._size.on_timeout()
                 self._lease.progress()
                 await wait_or_stop(self._lease.ended, backoff.next_seconds())
 
@@ -86,6 +91,7 @@ class _Follower:
                 # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
                 position = await self._mirror(await self._resolve(position, head), head)
             elif found.entries:
+                self._size.on_read(len(found.entries))
                 position = await self._store_batch(found, position, head)
                 if len(found.entries) < FEW:
                     await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
@@ -125,7 +131,7 @@ class _Follower:
     async def _read(self, after: str) -> Read | None:
         """Read the next batch; None once the lease ended."""
         reading = asyncio.ensure_future(
-            partition_log.read(self._reader, self._stream, self._partition, after, count=ENTRIES, block_ms=self._block_ms)
+            partition_log.read(self._reader, self._stream, self._partition, after, count=self._size.count, block_ms=self._block_ms)
         )
         return await self._lease.while_held(reading)
 

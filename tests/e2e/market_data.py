@@ -187,11 +187,11 @@ class Recording(NamedTuple):
 
 
 @cache
-def recording() -> Recording:
-    """The file of the market. Bad lines and an empty one stand spread among the good ones."""
+def recording(ticks: int | None = None) -> Recording:
+    """The file of the market, or of its first ticks. Bad lines and an empty one stand spread among the good ones."""
     bars = list(real_bars())
     assert len(bars) == BARS
-    quotes = sorted([*bars, *synthetic_ticks()], key=lambda quote: quote.at)
+    quotes = sorted([*bars, *synthetic_ticks()], key=lambda quote: quote.at)[:ticks]
     lines = [quote.line for quote in quotes]
     strangers = [*BAD_LINES, ""]
     step = len(lines) // len(strangers)
@@ -203,9 +203,9 @@ def recording() -> Recording:
 
 
 @cache
-def outcome(partitions: int) -> Outcome:
-    """What the pipeline must hold after the whole file."""
-    file = recording()
+def outcome(partitions: int, ticks: int | None = None) -> Outcome:
+    """What the pipeline must hold after the whole file, or after that of the first ticks."""
+    file = recording(ticks)
     prices = [canonical(quote.price) for quote in file.quotes]
     expected = expect(zip((quote.ticker for quote in file.quotes), prices, strict=True), PERIOD)
     events: list[list[Event]] = [[] for _ in range(partitions)]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -74,9 +74,8 @@ class PartitionLane:
     async def take(self) -> None:
         """Take both leases."""
         for lease in (self.lease, self.fetcher):
-            await log.call(
-                self.redis, "acquire", lease_keys(lease.service, self.partition), lease.service, "me", lease.token, "", ""
-            )  # fmt: skip
+            keys = lease_keys(lease.service, self.partition)
+            await log.call(self.redis, "acquire", keys, lease.service, "me", lease.token, "", "")
 
     def next_ticks(self, count: int) -> list[tuple[str, ...]]:
         """The next ticks, as `freeze` takes them; from now on they count as given."""
@@ -109,42 +108,41 @@ class PartitionLane:
                 if found.entries:
                     self._newest_event, seq = found.entries[-1][0], found.seq
 
-    async def check_appended(self) -> list[tuple[str, Fields]]:
-        """Every tick that was given is in the stream, and every bad row in the dead letters, once and in order; return the entries."""
-        entries = await self._entries(streams.ticks(self.partition))
+    async def check_appended(self) -> None:
+        """Every tick that was given is in the stream, and every bad row in the dead letters, once and in order."""
+        p = self.partition
+        async with self.redis.pipeline(transaction=True) as asked:
+            asked.xrange(streams.ticks(p)).xrange(streams.deadletters(p)).hget(streams.log(p), "seq")
+            entries, deadletters, seq = await asked.execute()
         ticks = [fields for _, fields in entries if "seq" in fields]
         assert [(fields["ticker"], fields["price"]) for fields in ticks] == self.given
-        assert [fields["seq"] for fields in ticks] == [str(seq) for seq in range(1, len(ticks) + 1)]
-        assert await self.redis.hget(streams.log(self.partition), "seq") == str(len(ticks))
-        deadletters = await self._entries(streams.deadletters(self.partition))
+        assert [fields["seq"] for fields in ticks] == [str(number) for number in range(1, len(ticks) + 1)]
+        assert seq == str(len(ticks))
         assert [fields["payload"] for _, fields in deadletters if not fields["entry_id"]] == self.bad_rows
-        return entries
 
     async def check(self) -> None:
         """Ticks, enriched events, lists, sides, latest values, cursor, group and dead letters are as the oracle has them."""
-        p = self.partition
-        entries = await self.check_appended()
-        expected = expect(self.given, PERIOD)
+        await self.check_appended()
+        p, expected = self.partition, expect(self.given, PERIOD)
+        async with self.redis.pipeline(transaction=True) as asked:
+            asked.xrange(streams.ticks(p)).xrange(streams.enriched(p)).xrange(streams.deadletters(p))
+            asked.hgetall(streams.sides(p)).hgetall(streams.latest(p)).xinfo_groups(streams.ticks(p))
+            asked.hmget(streams.log(p), ["cursor", "cursor_seq", "passed", "enriched_seq"])
+            for ticker in expected.windows:
+                asked.lrange(streams.prices(p, ticker), 0, -1)
+            entries, enriched, deadletters, sides, latest, groups, head, *lists = await asked.execute()
         ticks = [(entry_id, fields) for entry_id, fields in entries if "seq" in fields]
         events = [wanted_event(*tick, judged) for tick, judged in zip(ticks, expected.judged, strict=True)]
-        assert [tuple(fields.values()) for _, fields in await self._entries(streams.enriched(p))] == events
-        for ticker, window in expected.windows.items():
-            assert await self.redis.lrange(streams.prices(p, ticker), 0, -1) == window
-        assert await self.redis.hgetall(streams.sides(p)) == {ticker: str(side) for ticker, side in expected.sides.items()}
-        assert await self.redis.hgetall(streams.latest(p)) == {event[1]: latest_json(Enriched(*event)) for event in events}
-        await self._check_cursor(entries)
-        buried = [fields["entry_id"] for _, fields in await self._entries(streams.deadletters(p))]
+        assert [tuple(fields.values()) for _, fields in enriched] == events
+        assert lists == list(expected.windows.values())
+        assert sides == {ticker: str(side) for ticker, side in expected.sides.items()}
+        assert latest == {event[1]: latest_json(Enriched(*event)) for event in events}
+        buried = [fields["entry_id"] for _, fields in deadletters if fields["entry_id"]]
         assert buried == [entry_id for entry_id, fields in entries if "seq" not in fields]
-
-    async def _check_cursor(self, entries: list[tuple[str, Fields]]) -> None:
         last = entries[-1][0]
-        head = await self.redis.hmget(streams.log(self.partition), ["cursor", "cursor_seq", "passed", "enriched_seq"])
-        assert head == [last, str(len(self.given)), str(len(entries)), str(len(self.given))]
-        (group,) = [found for found in await self.redis.xinfo_groups(streams.ticks(self.partition)) if found["name"] == "analyzer"]
+        assert head == [last, str(len(ticks)), str(len(entries)), str(len(ticks))]
+        (group,) = [found for found in groups if found["name"] == "analyzer"]
         assert (group["last-delivered-id"], group["entries-read"], group["lag"]) == (last, len(entries), 0)
-
-    async def _entries(self, key: str) -> list[tuple[str, Fields]]:
-        return cast(list[tuple[str, Fields]], await self.redis.xrange(key))
 
 
 def wanted_event(entry_id: str, tick: Fields, judged: Judged) -> tuple[str, ...]:

@@ -20,10 +20,14 @@ from shared.redis.client import connect
 from shared.redis.lease import owner_name
 from tests.faults.lanes import CAP, LEASE_SECONDS, PartitionLane, Stage, key_tag, set_stage
 from tests.faults.proxy import Cut, FaultProxy
-from tests.integration.shared.holders import CALM, Workers, running
+from tests.integration.shared.holders import Workers, running
 
 SAMPLE = 20
 """Bytes at which a quick run cuts a request, and as many of its reply."""
+
+
+ALONE = 0.1
+"""LEASE_SECONDS where no two holders are there at the same time: however short, none takes from the other."""
 
 
 class Place(NamedTuple):
@@ -69,28 +73,28 @@ def check_cuts(faults: list[Cut]) -> None:
     assert all(fault.cuts for fault in executed)
 
 
-async def commit_once(stage: Stage, lane: PartitionLane, place: Place) -> Cut:
+async def commit_once(stage: Stage, lane: PartitionLane, place: Place, ticks: int) -> Cut:
     """Append, and have the commit of it cut at a place; return when it is in, and all is as it must be."""
     fault = stage.proxy.plan(place.cut(b"commit_1", key_tag(lane.partition)))
-    await lane.append(9)
+    await lane.append(ticks)
     await lane.until_committed()
     await lane.check()
     stage.proxy.withdraw(fault)
     return fault
 
 
-@pytest.mark.parametrize("batch_entries", [1000, 4], ids=["one batch", "batches overlap"])
+@pytest.mark.parametrize(("ticks", "batch_entries"), [(4, 1000), (9, 4)], ids=["one batch", "batches overlap"])
 @quick_and_whole
 async def test_a_reset_at_any_byte_of_a_commit_and_its_reply(
-    stage: Stage, batch_entries: int, step: int, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, ticks: int, batch_entries: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "BATCH_ENTRIES", batch_entries)
     async with stage.analyzing():
-        await commit_once(stage, stage.lanes[0], NOWHERE)  # lists and sides are there from now on
-        recorded = await commit_once(stage, stage.lanes[0], NOWHERE)
+        await commit_once(stage, stage.lanes[0], NOWHERE, ticks)  # lists and sides are there from now on
+        recorded = await commit_once(stage, stage.lanes[0], NOWHERE, ticks)
         # Where batches overlap every third byte: the request is the same, what is new is what stands behind it.
         where = places(recorded, step if batch_entries == 1000 else 3 * step)
-        faults = await stage.suffer(where, lambda lane, place: commit_once(stage, lane, place))
+        faults = await stage.suffer(where, lambda lane, place: commit_once(stage, lane, place, ticks))
     check_cuts(faults)
 
 
@@ -172,7 +176,7 @@ async def hand_over(redis: Redis, client: Redis, partitions: int) -> None:
     async with running(redis, partitions) as holders:
         for faulty in (client, redis):
             workers = Workers()
-            stop = await holders.start(workers.work, lease_seconds=CALM, redis=faulty)
+            stop = await holders.start(workers.work, lease_seconds=ALONE, redis=faulty)
             leases = {(lease := await workers.next()).partition: lease.token for _ in range(partitions)}
             assert leases == {p: await holders.token(p) for p in range(partitions)}
             assert workers.begun.empty()
