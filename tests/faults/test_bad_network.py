@@ -23,6 +23,8 @@ PARTITIONS = 4
 TICKS = 1500
 FEW_TICKS = 250
 """Few of them, but more for one partition than a throttled line brings before a read is given up."""
+VERY_FEW_TICKS = 80
+"""Each byte of them is a segment of its own, several times over."""
 MOST_MEGABYTES = 256
 BUSY = 0.5
 """Part of a processor: a service that waits takes a few hundredths, one that spins all of it."""
@@ -126,9 +128,9 @@ def set_slices(way: Way) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("slow_down", [set_latency, set_throttle, set_slices])
-async def test_a_slow_network(servers: Servers, slow_down: Callable[[Way], None]) -> None:
-    async with servers.network(FEW_TICKS) as network:
+@pytest.mark.parametrize(("slow_down", "ticks"), [(set_latency, FEW_TICKS), (set_throttle, FEW_TICKS), (set_slices, VERY_FEW_TICKS)])
+async def test_a_slow_network(servers: Servers, slow_down: Callable[[Way], None], ticks: int) -> None:
+    async with servers.network(ticks) as network:
         for way in network.ways():
             slow_down(way)
         network.pipeline.start_all()
