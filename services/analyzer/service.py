@@ -12,12 +12,14 @@ from typing import Any, NoReturn
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.analyzer.measures import Measures
 from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import StateMachine
 from services.analyzer.stream_watch import StreamWatch
 from shared.backoff import Backoff
+from shared.batch_size import BatchSize
 from shared.commits import Digest
 from shared.crash_points import CrashPoint, answer_of, reach
 from shared.errors import ConfigurationError, Fenced, Problem
@@ -61,6 +63,7 @@ class _Worker:
         self._partition = lease.partition
         self._settings = settings
         self._block_ms = block_ms
+        self._size = BatchSize(BATCH_ENTRIES)
         self._nearly_full = asyncio.Event()
         self._log = log.bind(partition=lease.partition)
         self.measures = Measures(lease.partition)
@@ -78,6 +81,8 @@ class _Worker:
             except TRY_AGAIN as error:
                 if backoff.failures == 0:
                     self._log.warning("waiting, nothing is lost", reason=str(error) or type(error).__name__)
+                if isinstance(error, RedisTimeoutError):
+                    self._size.on_timeout()
                 await self._lease.idle(backoff.next_seconds())
 
     async def _load_and_follow(self, backoff: Backoff) -> None:
@@ -101,7 +106,7 @@ class _Worker:
                     raise Reload("a new incarnation of the partition began")
                 self._lease.progress()
                 # A full batch means that more is waiting: only then is there something to overlap with.
-                is_full = len(found.entries) == BATCH_ENTRIES
+                is_full = self._size.on_read(len(found.entries))
                 if is_full:
                     ahead = self._start_reading(found.entries[-1][0])
                     await _put_on_the_wire()
@@ -126,7 +131,7 @@ class _Worker:
 
     def _start_reading(self, after: str) -> "asyncio.Task[Read]":
         """Read the next batch; giving up a read loses nothing, since reading has no side effect."""
-        reading = partition_log.read(self._reader, "ticks", self._partition, after, count=BATCH_ENTRIES, block_ms=self._block_ms)
+        reading = partition_log.read(self._reader, "ticks", self._partition, after, count=self._size.count, block_ms=self._block_ms)
         return asyncio.create_task(reading, name=f"read-{self._partition}")
 
     async def _commit(self, digest: Digest, incarnation: str) -> None:

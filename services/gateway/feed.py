@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.gateway.hub import Hub
 from services.gateway.measures import HOP, INCARNATIONS
 from services.gateway.protocol import Position
 from shared import metrics
 from shared.backoff import Backoff
+from shared.batch_size import BatchSize
 from shared.commits import Entries
 from shared.crash_points import CrashPoint, reach
 from shared.errors import InvalidEntry
@@ -83,6 +85,7 @@ class Feed:
         self._outage = outage
         self._set_up = set_up
         self._backoff = Backoff(most_seconds=MOST_WAIT_SECONDS)
+        self._size = BatchSize(READ_ENTRIES)
         self._head: Head | None = None
         self._last_id = "0-0"
         self._sequence = SequenceCheck(0)
@@ -98,6 +101,8 @@ class Feed:
             try:
                 await self._step()
             except TRY_AGAIN as error:
+                if isinstance(error, RedisTimeoutError):
+                    self._size.on_timeout()
                 self._outage.begin(self._partition, error, now())
                 await asyncio.sleep(self._backoff.next_seconds())
             else:
@@ -122,11 +127,12 @@ class Feed:
         self._lost = None
 
     async def _read(self, known: Head) -> None:
-        found = await read(self._redis, STREAM, self._partition, self._last_id, count=READ_ENTRIES, block_ms=int(BLOCK_SECONDS * 1000))
+        found = await read(self._redis, STREAM, self._partition, self._last_id, count=self._size.count, block_ms=int(BLOCK_SECONDS * 1000))
         if found.incarnation != known.incarnation:
             self._judge(known, await head(self._redis, self._partition))
         elif found.entries:
             await reach(CrashPoint.GATEWAY_BATCH_READ)
+            self._size.on_read(len(found.entries))
             await self._take(known, found.entries, found.seq)
         elif found.seq > self._sequence.last:
             await self._look_for_more(found.seq)

@@ -9,12 +9,14 @@ import time
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.persister.measures import Measures
 from services.persister.rows import NOWHERE, Lines, Position, StreamEvent, encode
 from services.persister.store import POSTGRES_AWAY, Store, StoredElsewhere
 from shared import streams
 from shared.backoff import Backoff
+from shared.batch_size import BatchSize
 from shared.crash_points import CrashPoint, reach
 from shared.incarnations import End, Head, Resolution, label, resolve
 from shared.redis import log as partition_log
@@ -64,6 +66,7 @@ class _Follower:
         self._block_ms = block_ms
         self._place = stream, lease.partition
         self._look_again_at = 0.0
+        self._size = BatchSize(ENTRIES)
         self._log = log.bind(partition=lease.partition, stream=stream)
         self._measures = Measures(stream, lease.partition)
 
@@ -84,6 +87,8 @@ class _Follower:
                 self._log.info("reading the cursor again", reason=str(reason))
             except (*TRY_AGAIN, *POSTGRES_AWAY) as error:
                 self._note_outage(error)
+                if isinstance(error, RedisTimeoutError):
+                    self._size.on_timeout()
             else:
                 return
             await self._lease.idle(backoff.next_seconds())
@@ -115,6 +120,7 @@ class _Follower:
                 position = await self._mirror(await self._resolve(position, head), head)
                 continue
             if found.entries:
+                self._size.on_read(len(found.entries))
                 position = await self._store_batch(found, position, head)
             else:
                 self._measures.note_read(0)
@@ -202,7 +208,7 @@ class _Follower:
     async def _read(self, after: str) -> Read | None:
         """Read the next batch; None once the lease ended."""
         reading = asyncio.ensure_future(
-            partition_log.read(self._reader, self._stream, self._partition, after, count=ENTRIES, block_ms=self._block_ms)
+            partition_log.read(self._reader, self._stream, self._partition, after, count=self._size.count, block_ms=self._block_ms)
         )
         return await self._lease.while_held(reading)
 

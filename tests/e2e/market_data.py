@@ -187,11 +187,11 @@ class Recording(NamedTuple):
 
 
 @cache
-def recording() -> Recording:
-    """The file of the market. Bad lines and an empty one stand spread among the good ones."""
+def recording(ticks: int | None = None) -> Recording:
+    """The file of the market, or of its first ticks. Bad lines and an empty one stand spread among the good ones."""
     bars = list(real_bars())
     assert len(bars) == BARS
-    return record([*bars, *synthetic_ticks()])
+    return record(sorted([*bars, *synthetic_ticks()], key=lambda quote: quote.at)[:ticks])
 
 
 def record(quotes: Iterable[Quote]) -> Recording:
@@ -208,9 +208,9 @@ def record(quotes: Iterable[Quote]) -> Recording:
 
 
 @cache
-def outcome(partitions: int) -> Outcome:
-    """What the pipeline must hold after the whole file."""
-    return expect_of(recording(), partitions)
+def outcome(partitions: int, ticks: int | None = None) -> Outcome:
+    """What the pipeline must hold after the whole file, or after that of the first ticks."""
+    return expect_of(recording(ticks), partitions)
 
 
 def expect_of(file: Recording, partitions: int) -> Outcome:

@@ -55,13 +55,15 @@ class Fault:
 
 @dataclass
 class Cut(Fault):
-    """Reset both sides after so many bytes of the connection, counted from the request on; `cuts` tells how often it came to that.
+    """Reset both sides after so many bytes of the request, or of its reply; `cuts` tells how often it came to that.
 
-    With `reply_bytes` 0 the server has answered, and nothing of that arrives.
+    With `reply_bytes` 0 the server has answered, and nothing of that arrives. Without both nothing is cut, only counted.
     """
 
     request_bytes: int | None = None
     reply_bytes: int | None = None
+    spans_requests: bool = False
+    """Count on through what follows on that connection: a transaction has many requests."""
     cuts: int = 0
     request_seen: int = 0
     """Bytes that came by since the last such request."""
@@ -172,8 +174,8 @@ class FaultProxy:
                 server = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
                 link = self._links[task] = _Link(self, (reader, writer), server)
                 await link.run()
-        except OSError:
-            pass  # the server refuses, and so does the proxy
+        except (OSError, asyncio.CancelledError):
+            pass  # the server refuses, and so does the proxy; or it ends, which asyncio's streams would report
         finally:
             reset(writer)
             del self._links[task]
@@ -208,10 +210,16 @@ class _Link:
             for side in sides:
                 side.cancel()
             await asyncio.gather(*sides, return_exceptions=True)
-            for writer in (self._client, self._server):
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Let what was written arrive, unless the proxy itself ends."""
+        self._client.close()
+        self._server.close()
+        try:
+            await asyncio.gather(self._client.wait_closed(), self._server.wait_closed(), return_exceptions=True)
+        finally:
+            self.cut()
 
     def cut(self) -> None:
         """Reset both sides."""
@@ -248,6 +256,8 @@ class _Link:
         if isinstance(fault, Cut):
             self._cut = fault
             fault.request_seen = fault.reply_seen = 0
+        elif self._cut is not None and self._cut.reply_seen and not self._cut.spans_requests:
+            self._cut = None
         if isinstance(fault, Late):
             reset(self._client)
             await asyncio.sleep(fault.seconds)

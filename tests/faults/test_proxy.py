@@ -121,17 +121,17 @@ async def test_pieces_delay_and_throttle_change_no_byte(echo: tuple[Echo, FaultP
     server, proxy = echo
     for way in (proxy.requests, proxy.replies):
         way.piece_bytes, way.delay_seconds, way.bytes_per_second = 1, 0.02, 1e6
-    noise = os.urandom(1000)
+    noise = os.urandom(200)
     if in_thread:
         with FaultProxy(proxy.url).in_thread() as second:
             reader, writer = await connect(second)
             writer.write(noise)
-            heard = await reader.readexactly(2000)
+            heard = await reader.readexactly(400)
             writer.close()
     else:
         reader, writer = await connect(proxy)
         writer.write(noise)
-        heard = await reader.readexactly(2000)
+        heard = await reader.readexactly(400)
         writer.close()
     assert server.heard == noise
     assert sorted(heard) == sorted(noise * 2)
