@@ -167,6 +167,9 @@ class _Worker:
             raise Fenced("analyzer", self._partition)
         if answer in (Answer.RESET, Answer.CONFLICT):
             raise Reload(f"the commit was answered {answer}")
+        if answer is Answer.DUP and digest.missing:
+            # Only another holder can have brought the cursor here: it had read what was trimmed since, and this one had not.
+            raise Reload("the commit was made by another holder, who missed nothing")
         self.measures.note_commit(digest)
 
     def _report(self, digest: Digest) -> None:

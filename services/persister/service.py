@@ -219,7 +219,7 @@ class _Follower:
         verdict = resolve(self._stream, position.incarnation, position.seq, head)
         if verdict is Resolution.CONTINUE:
             return position
-        found = await self._newest_kept(head)
+        found = await self._newest_kept(position, head)
         kind = "reset" if found == NOWHERE else "rewind"
         after = found if found != NOWHERE else NOWHERE._replace(incarnation=head.incarnation)
         lost = {"position": position.entry_id, "seq": position.seq, "incarnation": position.incarnation, "going_on_after": after.entry_id}
@@ -229,10 +229,15 @@ class _Follower:
         self._log.error("redis lost entries that were stored", kind=kind, **lost)
         return after
 
-    async def _newest_kept(self, head: Head) -> Position:
+    async def _newest_kept(self, position: Position, head: Head) -> Position:
         """The newest stored row whose entry Redis still has, or had and trimmed: of a listed incarnation, up to its end."""
         if self._stream not in MIRRORED:
             return _end_of_events(head)
+        # A copy from before the position's incarnation began names an older one as current until a function has run.
+        row = await self._store.newest(self._stream, self._partition, head.incarnation, head.last_seq[self._stream])
+        if row is not None:
+            entry_id, seq = row
+            return Position(head.incarnation, entry_id, seq, max(0, position.passed - (position.seq - seq)))
         for ended in reversed(head.lineage):
             end = ended.end_on(self._stream)
             row = await self._store.newest(self._stream, self._partition, ended.incarnation, end.seq)

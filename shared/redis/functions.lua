@@ -694,7 +694,7 @@ local function retry(keys, args)
   if tonumber(args[5]) > now_ms() + FUTURE_MS then return { 'FUTURE', head.seq } end
   if call('XLEN', k.ticks) >= cap then return { 'FULL', head.seq } end
 
-  ensure_groups(k.ticks, head.required, 'ticks')
+  ensure_groups(k.ticks, head, 'ticks')
   local seq = head.seq + 1
   call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', args[3], 'price', args[4], 'ts', args[5],
     'source', args[6], 'volume', args[7], 'quote_ts', args[8], 'shed', args[9])
@@ -720,19 +720,19 @@ local WRITES = {
   configure = { 'HSET' },
   prepare = { 'HSET' },
   change_period = { 'HSET', 'HINCRBY', 'DEL', 'XADD' },
-  append = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XGROUP|CREATE' },
+  append = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XSETID', 'XGROUP|CREATE' },
   load = { 'HSET' },
-  commit = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'RPUSH', 'LTRIM', 'XGROUP|CREATE', 'XGROUP|SETID' },
-  mirror = { 'HSET', 'XGROUP|CREATE', 'XGROUP|SETID' },
-  trim = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XGROUP|CREATE' },
-  acquire = { 'HSET', 'HDEL', 'XGROUP|CREATE', 'XGROUP|CREATECONSUMER', 'XGROUP|DELCONSUMER' },
+  commit = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'RPUSH', 'LTRIM', 'XSETID', 'XGROUP|CREATE', 'XGROUP|SETID' },
+  mirror = { 'HSET', 'XSETID', 'XGROUP|CREATE', 'XGROUP|SETID' },
+  trim = { 'HSET', 'HINCRBY', 'XADD', 'XTRIM', 'XSETID', 'XGROUP|CREATE' },
+  acquire = { 'HSET', 'HDEL', 'XSETID', 'XGROUP|CREATE', 'XGROUP|CREATECONSUMER', 'XGROUP|DELCONSUMER' },
   heartbeat = { 'HINCRBY' },
   release = { 'HSET', 'HDEL', 'XGROUP|DELCONSUMER' },
   want = { 'HSET' },
   attend = { 'HSET', 'HDEL' },
   leave = { 'HDEL' },
   announce = { 'XADD' },
-  retry = { 'HSET', 'XADD', 'XDEL', 'XGROUP|CREATE' },
+  retry = { 'HSET', 'XADD', 'XDEL', 'XSETID', 'XGROUP|CREATE' },
   drop = { 'XDEL' },
 }
 

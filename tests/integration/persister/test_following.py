@@ -116,6 +116,33 @@ async def test_entries_that_redis_lost_after_they_were_stored_are_noted_as_a_rew
     assert await database.fetchval("SELECT array_agg(seq ORDER BY incarnation, seq) FROM ticks") == [1, 2, 3, 4, 3]
 
 
+async def test_a_copy_from_before_the_last_incarnation_began_is_followed_on_behind_the_rows_that_it_still_has(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    await partition.append("1", "2")
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 2)
+    copy = await partition.snapshot_of_keys()
+    await partition.restart_server()
+    await partition.append("3")
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 3)
+    await partition.redis.flushdb()
+    for key, value in copy.items():
+        await partition.redis.restore(key, 0, value)
+    # No function has run on the copy: its head still names the first incarnation, which it does not know to have ended.
+    await partition.restart_server()
+    async with persisting(redis_url, store):
+        await until(database, "SELECT count(*) FROM stream_events", 1)
+        partition.number = 2
+        await partition.append("4")
+        await until(database, COUNT_TICKS, 4)
+    row = await database.fetchrow("SELECT kind, stream, first_seq, last_seq FROM stream_events")
+    assert row is not None
+    assert tuple(row) == ("rewind", "ticks", 3, 3)
+    assert [row["seq"] for row in await database.fetch("SELECT seq FROM ticks ORDER BY seq")] == [1, 2, 3, 3]
+
+
 @pytest.mark.parametrize("lost", [0, 2])
 async def test_a_persister_that_has_to_go_back_to_rows_that_were_dropped_still_doubles_and_misses_nothing(
     partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, lost: int

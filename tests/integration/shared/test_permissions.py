@@ -16,7 +16,7 @@ from tests.integration.partition import CAP, PartitionUnderTest
 from tests.integration.shared.test_deadletters import TICK
 
 USER, PASSWORD = "tickstream-tests", "geheim-4711"
-WRITING = ("hset", "hincrby", "xadd", "xtrim", "rpush", "ltrim", "xdel", "xgroup|create", "xgroup|setid")
+WRITING = ("hset", "hincrby", "xadd", "xtrim", "rpush", "ltrim", "xdel", "xsetid", "xgroup|create", "xgroup|setid")
 
 
 @pytest.fixture
