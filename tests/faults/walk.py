@@ -285,4 +285,4 @@ async def leases_of(service: Service, proof: Proof) -> int:
     """How many partitions it holds; one that is released is nobody's."""
     keys = [streams.lease(service.name, p) for p in range(proof.expected.partitions)]
     found = [await proof.redis.hmget(key, ["owner", "token"]) for key in keys]
-    return sum(bool(token) and str(owner).endswith(f":{service.process.pid}") for owner, token in found)
+    return sum(bool(token) and f":{service.process.pid}:" in str(owner) for owner, token in found)
