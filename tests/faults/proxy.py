@@ -172,13 +172,14 @@ class FaultProxy:
         try:
             if not self.refuses:
                 server = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
-                link = self._links[task] = _Link(self, (reader, writer), server)
-                await link.run()
+                self._links[task] = running = _Link(self, (reader, writer), server)
+                await running.run()
         except (OSError, asyncio.CancelledError):
             pass  # the server refuses, and so does the proxy; or it ends, which asyncio's streams would report
         finally:
             reset(writer)
-            del self._links[task]
+            if (link := self._links.pop(task)) is not None:
+                link.cut()  # one that was cancelled while it closed has not closed the server's side
 
 
 class _Link:
