@@ -241,8 +241,7 @@ class Archive:
             history = {seen.name for seen in witness.now.entries(stream)}
             gaps = {seq for note in notes if note.kind == "gap" for seq in range(note.first, note.last + 1)}
             missing = sorted({seq for _, seq in history - stored} - gaps)
-            # A hole in enriched events may be dead letters: the persister does not tell it, not even after a backup was restored.
-            if missing and (stream == "ticks" or not was_restored):
+            if missing:
                 raise Objection(f"rows of {stream} are missing, and nothing was told: {missing}; told were {notes}")
             if gaps and not was_restored:
                 raise Objection(f"told of gaps that there were not: {notes}")
