@@ -11,7 +11,7 @@ from tests.e2e.pipeline import Pipeline
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer, first_message
 
-FROM_THE_FUTURE = {"line": "AAPL,12.5,7258118400000,1", "payload": "AAPL,12.5,7258118400000,replay", "reason": "in the future"}
+FROM_THE_FUTURE = {"line": "AAPL,12.5,7258118400000,1", "payload": "AAPL,12.5,7258118400000,replay,1,,", "reason": "in the future"}
 """A good line with an event time that no tick can have yet. The reader cannot tell, only Redis can, whose clock counts."""
 
 

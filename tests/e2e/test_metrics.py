@@ -21,7 +21,7 @@ from tests.observed import Observed
 CHECKS = {
     "fetcher": {"redis", "functions", "leases"},
     "analyzer": {"redis", "functions", "leases"},
-    "persister": {"redis", "functions", "leases", "postgresql"},
+    "persister": {"redis", "functions", "leases", "postgresql", "storing"},
     "gateway": {"redis", "functions", "streams"},
 }
 

@@ -88,6 +88,7 @@ async def is_stored(redis: Redis) -> bool:
     return int(await redis.hget(streams.log(0), "cursor_seq") or 0) == outcome(1).ticks and all(group["lag"] == 0 for group in groups)
 
 
+@pytest.mark.long
 async def test_a_forgotten_group_is_passed_by_name_and_the_feed_goes_on(
     redis_url: str, redis: Any, database_url: str, tmp_path: Path
 ) -> None:

@@ -118,7 +118,8 @@ def last_seqs(book: Book) -> int:
     return sum(int(stock["seq"]) for stock in book.stocks.values())
 
 
-@pytest.mark.parametrize("is_killed", [True, pytest.param(False, marks=pytest.mark.long)], ids=["killed", "demoted"])
+@pytest.mark.long
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "demoted"])
 async def test_a_fail_over_to_a_replica_that_lagged_is_told_and_made_good(
     servers: tuple[EmbeddedRedis, EmbeddedRedis], database_url: str, tmp_path: Path, is_killed: bool
 ) -> None:

@@ -129,6 +129,7 @@ async def test_one_that_is_killed_is_replaced_by_the_other_and_forgotten(analyze
     assert all(is_of(second, name) for name in await analyzers.consumers())
 
 
+@pytest.mark.long
 async def test_one_to_four_and_back_to_one_leave_no_partition_unheld(analyzers: Analyzers) -> None:
     running = await analyzers.start()
     await analyzers.until_even(running)
@@ -156,10 +157,8 @@ async def test_one_that_was_paused_beyond_its_lease_ends_its_workers_and_gets_a_
     analyzers.pipeline.check_logs()
 
 
-@pytest.mark.parametrize(
-    "stall_seconds",
-    [pytest.param(2.5 * LEASE_SECONDS, id="without an error"), pytest.param(8.0, id="with errors", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stall_seconds", [2.5 * LEASE_SECONDS, 8.0], ids=["without an error", "with errors"])
 async def test_a_redis_that_stood_still_beyond_the_lease_moves_no_lease(
     redis_server: EmbeddedRedis, tmp_path: Path, stall_seconds: float
 ) -> None:

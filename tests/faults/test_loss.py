@@ -123,13 +123,8 @@ async def has_grown(simulation: Simulation, seq: int) -> bool:
     return int(await simulation.redis.hget(streams.log(0), "seq")) >= seq
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ticks",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("enriched", "events", "sides", "latest", "producers", "deadletters")),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["ticks", "enriched", "events", "sides", "latest", "producers", "deadletters"])
 async def test_a_key_of_a_wrong_type_stops_its_partition_alone_until_it_is_deleted(
     redis_url: str, redis: Redis, database_url: str, tmp_path: Path, name: str
 ) -> None:

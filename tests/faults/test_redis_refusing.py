@@ -196,10 +196,10 @@ CASES = {
     "loading": Case(loading, is_refused("redis", "loading"), restarts=1),
     "password": Case(other_password, is_refused("redis", "invalid username-password"), restarts=1),
 }
-SAMPLES = ("library",)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in SAMPLES else pytest.mark.long) for name in CASES])
+@pytest.mark.long
+@pytest.mark.parametrize("name", CASES)
 async def test_a_redis_that_refuses_is_waited_out_and_nothing_is_lost(scene: Scene, database_url: str, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     market = tmp_path / "market.csv"

@@ -86,6 +86,9 @@ async def test_slow_questions_leave_the_quick_ones_their_connections(api: Api, m
 
 
 async def test_nothing_can_be_written_through_its_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(30):
+        while any(task.get_name() == "agree" for task in asyncio.all_tasks()):  # it asks the same, and would end the service
+            await asyncio.sleep(0.01)
     monkeypatch.setitem(queries(), "partitions", "DELETE FROM deployment RETURNING partitions")
     assert (await api.get("/healthz")).status_code == 503
     assert await api.database.fetchval("SELECT count(*) FROM deployment") == 1
