@@ -26,6 +26,7 @@ GRACE_SECONDS = 9.0
 """Below the ten seconds after which an orchestrator kills."""
 CANCEL_SECONDS = 0.9
 """For what is cancelled after the grace; what ignores that is left behind."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -82,6 +83,9 @@ async def _main(name: str, settings: S, serve: Serve[S], checks: Sequence[str] |
             await run(serve(settings, stop), stop=stop)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
+    finally:
+        # The interpreter resets its handlers when it ends: a signal that comes then would give the process another exit code.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     log.info("stopped")
 
 
@@ -93,7 +97,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         log.info("stopping", signal=number.name)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
 
 

@@ -168,3 +168,22 @@ async def test_an_error_before_logging_is_set_up_shows_no_local_variables(start:
     assert code == 1
     assert "ZeroDivisionError" in errors
     assert "hunter22" not in errors
+
+
+SLOW_TO_CLEAR = """
+class Slow:
+    def __del__(self, write=__import__("os").write, sleep=__import__("time").sleep):
+        write(1, b"clearing\\n")
+        sleep(1)
+
+slow = Slow()
+"""
+"""Cleared when the interpreter ends, which has reset every signal by then."""
+
+
+async def test_a_signal_that_comes_while_the_interpreter_ends_does_not_change_the_exit_code(start: Start) -> None:
+    process = await start("pass", SLOW_TO_CLEAR)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"clearing\n"
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
