@@ -394,9 +394,9 @@ class _Holder:
         if self._leaving is not None:
             await asyncio.wait({self._leaving})
         holding.is_given_back = True
-        await reach(CrashPoint.LEASE_BEFORE_RELEASE)
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
+                await reach(CrashPoint.LEASE_BEFORE_RELEASE)
                 await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)
         except TRY_AGAIN as error:
             reason = str(error) or type(error).__name__
@@ -409,9 +409,12 @@ class _Holder:
         self._leaving = asyncio.create_task(self._leave(), name=f"{self._service}-leave")
         for holding in self._held.values():
             holding.end()
-        await asyncio.gather(self._leaving, *(holding.life for holding in self._held.values()), return_exceptions=True)
+        ended = await asyncio.gather(self._leaving, *(holding.life for holding in self._held.values()), return_exceptions=True)
         self._held.clear()
         self._held_now.set(0)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     async def _leave(self) -> None:
         try:

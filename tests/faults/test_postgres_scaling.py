@@ -74,4 +74,4 @@ class Persisters:
 
     async def _all_held(self) -> bool:
         owners = [str(await self._proof.redis.hget(streams.lease("persister", p), "owner")) for p in range(PARTITIONS)]
-        return all(owner.endswith(tuple(f":{service.process.pid}" for service, _ in self._running)) for owner in owners)
+        return all(any(f":{service.process.pid}:" in owner for service, _ in self._running) for owner in owners)

@@ -4,7 +4,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.admin.embedded import find_free_port
 from shared import streams
 from shared.crash_points import CrashPoint, Kind
 from tests.e2e.pipeline import STOP_SECONDS, Pipeline, Service, until
@@ -12,7 +11,6 @@ from tests.e2e.playing import progress, run_to_the_end
 from tests.e2e.proof import GROUPS, Proof
 from tests.e2e.viewer import Viewer
 from tests.faults.small_market import FAST
-from tests.observed import Observed
 
 LEASED = ("persister", "analyzer", "fetcher")
 LEASE_POINTS = (CrashPoint.LEASE_ACQUIRED, CrashPoint.LEASE_BEFORE_RELEASE)
@@ -20,8 +18,6 @@ BESIDE_THE_WORK = (CrashPoint.FETCHER_NUMBERS_READ, CrashPoint.ANALYZER_BEFORE_T
 """What hangs or comes late there holds no worker up: the leases are kept."""
 BESIDE_OTHERS = tuple(point for point in CrashPoint if point.startswith("persister."))
 """The same: a partition has three streams, and while one waits for PostgreSQL the others keep the lease."""
-BEFORE_THE_COMMIT = (CrashPoint.ANALYZER_BATCH_READ, CrashPoint.ANALYZER_BEFORE_COMMIT)
-"""What comes late there has not asked Redis since: its next word is the commit."""
 TICKS_MISSED = 10
 """By who stands still or comes late: every ticker has its turn, so that every partition has gone on without it."""
 
@@ -48,7 +44,6 @@ class Walk:
         self._pipeline = pipeline
         self._proof = proof
         self._viewer = viewer
-        self._observed: Observed
 
     async def step(self, point: CrashPoint, hit: int, kind: Kind) -> None:
         """Let a fault strike, and have another process go on."""
@@ -69,9 +64,7 @@ class Walk:
                 await self._outrun_a_late_one(struck, point, kind)
 
     async def _strike(self, point: CrashPoint, hit: int, kind: Kind) -> Service:
-        port = find_free_port()
-        self._observed = Observed(port)
-        struck = self._pipeline.start(self._name, FAULT=f"{point}:{hit}:{kind}", METRICS_PORT=str(port))
+        struck = self._pipeline.start(self._name, FAULT=f"{point}:{hit}:{kind}")
         struck.may_end, struck.may_fail = True, kind is Kind.RAISE
         if point is CrashPoint.LEASE_BEFORE_RELEASE:
             await self._until_it_holds_all(struck)
@@ -173,9 +166,6 @@ class Walk:
         else:
             if not keeps_leases:
                 await self._pipeline.until(struck.has_said("lease lost"), "the late one to notice")
-            # A whole process that was stopped may learn it from its heartbeat before it has the answer of its commit.
-            if point in BEFORE_THE_COMMIT and kind is Kind.DELAY:
-                assert await self._observed.total("tickstream_analyzer_commits_total", answer="FENCED") >= 1
             await end(struck)
         await self._hand_on(successor)
 
