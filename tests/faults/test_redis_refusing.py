@@ -191,7 +191,7 @@ CASES = {
     "no-inner-write": Case(without_commands("hset"), {"fetcher": {}, "analyzer": {}}),
     "no-reads": Case(without_commands("xread", "hmget", "hget"), {"gateway": {"streams": "not heard of"}}),
     "busy": Case(busy, is_refused("redis", "BUSY")),
-    "replica": Case(replica, is_refused("leases", "is a replica")),
+    "replica": Case(replica, is_refused("leases", "is a replica"), restarts=1),
     "save": Case(unable_to_save, is_refused("leases", "MISCONF")),
     "loading": Case(loading, is_refused("redis", "loading"), restarts=1),
     "password": Case(other_password, is_refused("redis", "invalid username-password"), restarts=1),
