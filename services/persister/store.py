@@ -153,19 +153,28 @@ class Store:
     async def _with_connection(self, work: "Callable[[Connection], Awaitable[T]]") -> T:
         """Do some work on a connection; when cancelled, cut it: a ROLLBACK, or the pool's reset, would wait for a dead server."""
         try:
-            async with self._pool.acquire() as connection:
-                working = asyncio.ensure_future(work(connection))
-                try:
-                    await asyncio.wait({working})
-                except asyncio.CancelledError:
-                    working.add_done_callback(_look_at)
-                    connection.terminate()
-                    raise
-                return working.result()
+            connection = await self._pool.acquire()
+            try:
+                return await _in_a_task(work(connection), connection.terminate)
+            finally:
+                # The pool shields its reset from a cancelled caller, who then never hears how it ended.
+                await _in_a_task(self._pool.release(connection))
         except asyncpg.ReadOnlySQLTransactionError:
             # A former primary, after a fail-over: its connections stay open, and would be used for ever.
             await self._pool.expire_connections()
             raise
+
+
+async def _in_a_task(work: Awaitable[T], when_cancelled: Callable[[], object] = lambda: None) -> T:
+    """Wait for work that a cancelled caller gives up but does not cancel."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({working})
+    except asyncio.CancelledError:
+        working.add_done_callback(_look_at)
+        when_cancelled()
+        raise
+    return working.result()
 
 
 def _look_at(ended: "asyncio.Future[T]") -> None:

@@ -1,8 +1,8 @@
 """Clients of Redis and PostgreSQL that stop before each request until the scheduler lets them pass, and suffer what it decides."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -180,10 +180,12 @@ class GatedPool:
     def __init__(self, real: Any, umpire: Umpire) -> None:
         self._connection = GatedConnection(real, umpire)
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator["GatedConnection"]:
+    async def acquire(self) -> "GatedConnection":
         """The connection."""
-        yield self._connection
+        return self._connection
+
+    async def release(self, _connection: "GatedConnection") -> None:
+        """Nothing: there is one for all."""
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
         """One row, in a transaction of its own."""

@@ -96,7 +96,8 @@ def copying_first() -> AbstractContextManager[object]:
 
     async def store(self: Store, stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
         refused: list[StreamEvent] = []
-        async with self._pool.acquire() as connection, connection.transaction():
+        connection = await self._pool.acquire()
+        async with connection.transaction():
             if batch.lines:
                 await _copy(connection, stream, batch.lines, refused)
             moved = await connection.execute(queries()["advance"], stream, partition, *batch.position, before.incarnation, before.entry_id)

@@ -1,15 +1,17 @@
 """The persister's transaction: the cursor's compare-and-set, poison rows, unknown commits."""
 
 import asyncio
+import gc
 
 import asyncpg
 import pytest
 
 from services.persister.rows import NOWHERE, Lines, Position, encode
-from services.persister.store import Store, StoredElsewhere
+from services.persister.store import Store, StoredElsewhere, connect_store
 from shared.commits import Entries
 from shared.incarnations import Head
 from shared.testing.entries import flat, tick_entry
+from tests.faults.proxy import Cut, FaultProxy
 
 HEAD = Head("1-a", (), {"ticks": 10_000, "enriched": 10_000, "events": 0})
 
@@ -152,3 +154,23 @@ async def test_the_view_alerts_gives_the_id_that_clients_see(store: Store, datab
     )
     (row,) = await database.fetch("SELECT id, ticker, direction, sma::text FROM alerts")
     assert tuple(row) == ("1-a.3.7", "KO", "bullish", "6.5")
+
+
+async def test_a_call_cancelled_while_its_connection_is_given_back_leaves_no_error_that_nobody_asked_for(database_url: str) -> None:
+    """The server is slow to answer the pool's reset, and the connection is cut at the end: nobody waits for that answer any more."""
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with FaultProxy(database_url).running() as proxy:
+        async with connect_store(proxy.url, close_seconds=0.01) as store:
+            await store.partitions()
+            reset = proxy.plan(Cut((b"pg_advisory_unlock_all",)))
+            proxy.replies.delay_seconds = 0.3
+            asking = asyncio.create_task(store.partitions())
+            while not reset.hits:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.wait({asking})
+            assert asking.cancelled()
+        await asyncio.sleep(0)  # whatever was cut off hears of it
+        gc.collect()
+    assert reported == []
