@@ -13,14 +13,13 @@ from redis.asyncio import Redis
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
 from services.admin.migrate import migrate_redis
 from shared import streams
+from shared.events import TickValues
 from shared.redis import log
 from shared.redis.client import connect
 
 PERIOD = 5
 CAP = 100_000_000
 TOKEN = "bench"
-
-TickValues = tuple[str, str, str, str, str, str, str]
 
 
 @dataclass(frozen=True)

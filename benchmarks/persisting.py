@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import asyncpg
 
-from benchmarks.ground import TOKEN, Ground, TickValues, append_all, make_batches, set_up
+from benchmarks.ground import TOKEN, Ground, append_all, make_batches, set_up
 from benchmarks.report import Row
 from services.admin.migrate import migrate_postgres
 from services.persister.service import persist
 from services.persister.store import connect_store
+from shared.events import TickValues
 from shared.redis.client import connect
 from shared.redis.lease import Lease
 

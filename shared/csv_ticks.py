@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from shared.errors import InvalidEntry
-from shared.events import PRICE, canonical_decimal, is_ticker
+from shared.events import PRICE, TickValues, canonical_decimal, is_ticker
 
 LONGEST_LINE = 65_536
 """Bytes; of a longer line no more is ever in memory."""
@@ -79,7 +79,7 @@ def split_line(raw: bytes) -> list[str]:
         raise InvalidEntry(f"quotes: {bad}") from None
 
 
-def tick_of(fields: list[str], columns: Columns) -> tuple[str, str, str, str, str, str, str]:
+def tick_of(fields: list[str], columns: Columns) -> TickValues:
     """The values of a tick, as in `ticks:{p}` without seq; raise `InvalidEntry` for the first bad field."""
     if len(fields) != len(columns.names):
         raise InvalidEntry(f"{len(fields)} columns instead of {len(columns.names)}")

@@ -66,6 +66,10 @@ class Tick(NamedTuple):
     shed: str = ""
 
 
+TickValues = tuple[str, str, str, str, str, str, str]
+"""A tick as `append` takes it: ticker, price, ts, source, volume, quote_ts, shed."""
+
+
 class Enriched(NamedTuple):
     """One entry of `enriched:{p}`: a tick with its average (empty until warm) and its alert (mostly empty)."""
 

@@ -129,7 +129,7 @@ class Cluster(Redis):
     async def _ask(self, address: Address) -> SlotMap:
         try:
             async with asyncio.timeout(NODE_SECONDS):
-                reply = await self.server(address).execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
+                reply = await self.server(address).execute_command("CLUSTER", "SLOTS")
         except ResponseError as error:
             if self._map is None and "cluster support disabled" in str(error):
                 raise _no_cluster() from None
@@ -236,7 +236,7 @@ async def ping(redis: Redis) -> None:
 async def _drop(server: Redis) -> None:
     """Let go of connections to what is no primary any more: new ones may lead to another server of the same name."""
     pool = server.connection_pool
-    await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    await pool.update_active_connections_for_reconnect()
     await pool.disconnect(inuse_connections=False)
 
 
@@ -264,7 +264,7 @@ async def empty_primaries(redis: Redis) -> dict[str, Redis]:
         return {}
     slots = await redis.known()
     asked = slots.primaries[0]
-    reply = await redis.server(asked).execute_command("CLUSTER", "SHARDS")  # type: ignore[no-untyped-call]
+    reply = await redis.server(asked).execute_command("CLUSTER", "SHARDS")
     nodes = [node for shard in cast(list[dict[str, Any]], reply) for node in shard["nodes"]]
     alive = [node for node in nodes if node["role"] == "master" and node["health"] == "online"]
     found = [address_of(node["endpoint"], node[redis.port_field], asked) for node in alive]

@@ -19,7 +19,7 @@ from services.analyzer.service import analyze
 from services.analyzer.settings import AnalyzerSettings
 from services.analyzer.state_machine import latest_json
 from shared import streams
-from shared.events import Enriched
+from shared.events import Enriched, TickValues
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.deployment import join
@@ -77,7 +77,7 @@ class PartitionLane:
             keys = lease_keys(lease.service, self.partition)
             await log.call(self.redis, "acquire", keys, lease.service, "me", lease.token, "", "")
 
-    def next_ticks(self, count: int) -> list[tuple[str, ...]]:
+    def next_ticks(self, count: int) -> list[TickValues]:
         """The next ticks, as `freeze` takes them; from now on they count as given."""
         ticks = [(self.chance.choice(TICKERS), self.chance.choice(PRICES)) for _ in range(count)]
         self.given += ticks

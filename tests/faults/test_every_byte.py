@@ -120,7 +120,7 @@ class Replay:
         """Append two rows and a bad one, and wait until they are in."""
         one, other = self._lane.next_ticks(2)
         line = len(self._lane.bad_rows) + 1
-        for row in (Row(0, line, one), BadRow(0, line, "bad", f"row {line}"), Row(0, line, other)):  # type: ignore[arg-type]
+        for row in (Row(0, line, one), BadRow(0, line, "bad", f"row {line}"), Row(0, line, other)):
             self._appends.add(row)
         self._lane.bad_rows.append(f"row {line}")
         await self._appends.flush()

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedRedis, EmbeddedRedis]]:
     """A primary and what will be its replica."""
     folder = tmp_path_factory.mktemp("failover")
-    options = {"appendonly": False, "search_path": search_path()}
+    start = partial(EmbeddedRedis, appendonly=False, search_path=search_path())
     with (
-        EmbeddedRedis(folder / "a", find_free_port(), **options) as first,  # type: ignore[arg-type]
-        EmbeddedRedis(folder / "b", find_free_port(), **options) as second,  # type: ignore[arg-type]
+        start(folder / "a", find_free_port()) as first,
+        start(folder / "b", find_free_port()) as second,
     ):
         yield first, second
     shutil.rmtree(folder)

@@ -75,7 +75,7 @@ async def until_rows(stored: Storage, count: int) -> None:
     """Wait until both tables have so many rows."""
 
     async def has() -> bool:
-        counts = [await stored.database.fetchval(f"SELECT count(*) FROM {table}") for table in ("ticks", "enriched")]  # noqa: S608
+        counts = [await stored.database.fetchval(f"SELECT count(*) FROM {table}") for table in ("ticks", "enriched")]
         return counts == [count, count]
 
     await until(has, f"{count} rows")

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from shared.csv_ticks import LONGEST_LINE, bad_row_reason, read_header, split_line, tick_of
 from shared.errors import InvalidEntry
-from shared.events import is_ticker
+from shared.events import TickValues, is_ticker
 from shared.partitions import partition_of
 
 LINES_A_SLICE = 32
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
     partition: int
     line: int
-    tick: tuple[str, str, str, str, str, str, str]
+    tick: TickValues
 
 
 class BadRow(NamedTuple):

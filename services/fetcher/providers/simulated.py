@@ -8,6 +8,8 @@ from math import exp, floor
 from random import Random
 from zlib import crc32
 
+from shared.events import TickValues
+
 BASE_PRICES = {
     "AAPL": 255.78,
     "MSFT": 401.32,
@@ -81,7 +83,7 @@ class Simulation:
             self._turns.append((ticker, Walk(ticker, random, start).step, random.random))
         self._turn = 0
 
-    def ticks(self, count: int, now_ms: int) -> list[tuple[str, str, str, str, str, str, str]]:
+    def ticks(self, count: int, now_ms: int) -> list[TickValues]:
         """Return the next `count` ticks, field by field as in `ticks:{p}` without seq, all with event time `now_ms`."""
         ts = str(now_ms)
         turns, turn = self._turns, self._turn

@@ -196,7 +196,7 @@ def content(node: ClusterNode, key: str) -> Any:
 
     def asking(*command: str) -> Any:
         with node.operator.pipeline(transaction=False) as pipeline:
-            return pipeline.execute_command("ASKING").execute_command(*command).execute()[1]  # type: ignore[no-untyped-call]
+            return pipeline.execute_command("ASKING").execute_command(*command).execute()[1]
 
     command, *bounds = READ[asking("TYPE", key)]
     return asking(command, key, *bounds)

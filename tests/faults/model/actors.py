@@ -18,6 +18,7 @@ from services.persister.service import _Follower
 from services.persister.store import Store
 from shared import streams
 from shared.errors import Fenced
+from shared.events import TickValues
 from shared.lease_rules import Standstill, vacant_seconds
 from shared.redis import log
 from shared.redis.client import TRY_AGAIN
@@ -31,7 +32,6 @@ LEASE_STEPS = 60
 """LEASE_SECONDS on the scheduler's clock: a holder that is paused for longer loses its lease."""
 
 REPLAY_ID = "recording"
-TickValues = tuple[str, str, str, str, str, str, str]
 Deliver = Callable[[LiveProducer, Sequence[TickValues], "Prices"], Awaitable[Sequence[TickValues]]]
 
 

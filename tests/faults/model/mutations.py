@@ -18,9 +18,10 @@ from services.persister.store import Store, StoredElsewhere, _copy, _note, queri
 from shared import streams
 from shared.commits import State
 from shared.errors import TransientError
+from shared.events import TickValues
 from shared.redis import log
 from shared.redis.log import Answer, Read, freeze
-from tests.faults.model.actors import Prices, TickValues
+from tests.faults.model.actors import Prices
 from tests.faults.model.running import ANALYZER_BATCH, Mutation
 
 NO_CURSOR_CHECK = Mutation(

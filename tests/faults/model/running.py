@@ -85,7 +85,7 @@ async def _play(redis: Redis, database_url: str, seed: int, mutation: Mutation, 
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     async with connected(database_url, PERSISTERS + 1) as (store, *connections):
         for table in TABLES:
-            await store.execute(f"DELETE FROM {table}")  # noqa: S608
+            await store.execute(f"DELETE FROM {table}")
         stage = Stage(seed, redis, store, mutation.deliver)
         stage.set_the_stage(connections)
         try:

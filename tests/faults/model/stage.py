@@ -297,7 +297,7 @@ class Stage:
                 self.real.execute_command("XSETID", key, f"{int(newest.partition('-')[0]) + 60_000}-0")
 
     async def _back_up_postgres(self) -> None:
-        self._backup = {table: [tuple(row) for row in await self._store.fetch(f"SELECT * FROM {table}")] for table in TABLES}  # noqa: S608
+        self._backup = {table: [tuple(row) for row in await self._store.fetch(f"SELECT * FROM {table}")] for table in TABLES}
 
     async def _restore_postgres(self) -> None:
         """An older backup; all connections die."""
@@ -308,7 +308,7 @@ class Stage:
             await self._crash(actor)
         async with self._store.transaction():
             for table, rows in self._backup.items():
-                await self._store.execute(f"DELETE FROM {table}")  # noqa: S608
+                await self._store.execute(f"DELETE FROM {table}")
                 await self._store.copy_records_to_table(table, records=rows)
 
     async def _is_done(self) -> bool:

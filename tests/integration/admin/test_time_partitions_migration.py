@@ -40,9 +40,9 @@ async def nothing(*_: object) -> bool:
 async def test_rows_keep_every_value_and_get_the_time_of_their_receipt(
     old: asyncpg.Connection, empty_database_url: str, table: str
 ) -> None:
-    before = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]  # noqa: S608 (a name of this file)  # of the list above
+    before = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]  # of the list above
     assert await migrate_postgres(empty_database_url, 4) == ["0002_time_partitions"]
-    after = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]  # noqa: S608 (a name of this file)
+    after = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]
     moments = [row.pop("received") for row in after]
     assert after == before
     assert moments == [datetime.fromisoformat(received(entry_id)) for entry_id in IDS]
@@ -60,7 +60,7 @@ async def test_a_doubled_row_is_refused_after_the_migration(old: asyncpg.Connect
     await migrate_postgres(empty_database_url, 4)
     for table in ("ticks", "enriched"):
         with pytest.raises(asyncpg.UniqueViolationError):
-            await old.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE seq = 6")  # noqa: S608 (a name of this file)
+            await old.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE seq = 6")
 
 
 async def test_the_view_shows_what_it_showed(old: asyncpg.Connection, empty_database_url: str) -> None:

@@ -1,7 +1,7 @@
 """Entries deleted before the gateway read them: clients are told once, hold what is true, and a hole that is no loss is none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 from services.analyzer.state_machine import StateMachine
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import Hub
+from services.gateway.protocol import Position
 from shared import streams
+from shared.events import Enriched
 from shared.redis import log
 from shared.redis.client import connect
 from tests.integration.gateway.client import Client
@@ -43,9 +45,9 @@ class ToldHub(Hub):
         super().__init__(2, lambda: 0, lambda: None)
         self.reasons: list[str | None] = []
 
-    def load(self, partition: int, position: object, events: object, lost: str | None = None) -> None:
+    def load(self, partition: int, position: Position, events: Iterable[Enriched], lost: str | None = None) -> None:
         self.reasons.append(lost)
-        super().load(partition, position, events, lost)  # type: ignore[arg-type]
+        super().load(partition, position, events, lost)
 
 
 @pytest.fixture

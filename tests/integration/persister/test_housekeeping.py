@@ -56,7 +56,7 @@ async def days_of(database: asyncpg.Connection, table: str = "ticks") -> dict[st
     """Partition to its number of rows, of those made for the days of these tests and the DEFAULT."""
     names = await database.fetch("SELECT relid::text AS name FROM pg_partition_tree($1::regclass) WHERE isleaf", table)
     ours = [row["name"] for row in names if row["name"] >= f"{table}_2029"]
-    return {name: await database.fetchval(f"SELECT count(*) FROM {name}") for name in ours}  # noqa: S608  # of the catalog
+    return {name: await database.fetchval(f"SELECT count(*) FROM {name}") for name in ours}  # of the catalog
 
 
 def counted(table: str = "ticks") -> float:
@@ -264,7 +264,7 @@ async def test_a_check_that_an_operator_added_holds_in_every_day(store: Store, d
     await database.execute("ALTER TABLE ticks ADD CHECK (price <> 8)")
     await keep_house(database, NOW, 0)
     with pytest.raises(asyncpg.CheckViolationError):
-        await database.execute(f"UPDATE {name_of('ticks', TODAY)} SET price = 8")  # noqa: S608  # a name of ours
+        await database.execute(f"UPDATE {name_of('ticks', TODAY)} SET price = 8")  # a name of ours
 
 
 async def test_while_postgresql_is_away_housekeeping_tries_again_and_goes_on(postgres_server: EmbeddedPostgres) -> None:

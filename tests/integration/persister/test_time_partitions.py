@@ -87,7 +87,7 @@ async def test_the_newest_tick_is_one_row_of_each_index(filled: asyncpg.Connecti
 @pytest.mark.parametrize("condition", ["", "AND ticker = 'T3'"])
 async def test_alerts_come_from_an_index_of_alerts_alone(filled: asyncpg.Connection, condition: str) -> None:
     statement = (
-        "SELECT id FROM alerts WHERE ts >= $1 AND received >= $1::timestamptz - interval '5 seconds' "  # noqa: S608  # a condition of ours
+        "SELECT id FROM alerts WHERE ts >= $1 AND received >= $1::timestamptz - interval '5 seconds' "  # a condition of ours
         f"AND (ts, incarnation, partition, seq) < ($2, '1-a', 0, 0) {condition} "
         "ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC LIMIT 10"
     )

@@ -1,9 +1,10 @@
 """What a live source keeps while there is no room: the newest of each ticker, and the count of what it replaced."""
 
-from services.fetcher.shedding import Tick, Waiting
+from services.fetcher.shedding import Waiting
+from shared.events import TickValues
 
 
-def tick(ticker: str, price: str) -> Tick:
+def tick(ticker: str, price: str) -> TickValues:
     return (ticker, price, "1771105080000", "finnhub", "", "1771105079000", "")
 
 

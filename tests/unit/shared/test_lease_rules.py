@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -178,7 +179,7 @@ def rounds_to_converge(world: World) -> int:
 
 @settings(max_examples=60)
 @given(worlds(), st.randoms(use_true_random=False), st.booleans())
-def test_from_any_start_the_loads_come_to_differ_by_one_at_most_and_then_nothing_moves(world: World, chance: object, in_step: bool) -> None:
+def test_from_any_start_the_loads_come_to_differ_by_one_at_most_and_then_nothing_moves(world: World, chance: Random, in_step: bool) -> None:
     """`in_step`: all members look before any of them acts."""
     for _ in range(rounds_to_converge(world)):
         one_round(world, chance, in_step=in_step)
@@ -191,9 +192,9 @@ def test_from_any_start_the_loads_come_to_differ_by_one_at_most_and_then_nothing
         assert world.owners == before
 
 
-def one_round(world: World, chance: object, *, in_step: bool) -> list[Plan]:
+def one_round(world: World, chance: Random, *, in_step: bool) -> list[Plan]:
     order = list(world.members)
-    chance.shuffle(order)  # type: ignore[attr-defined]
+    chance.shuffle(order)
     seen = world.seen()
     plans = []
     for me in order:
@@ -205,7 +206,7 @@ def one_round(world: World, chance: object, *, in_step: bool) -> list[Plan]:
 
 @settings(max_examples=30)
 @given(worlds(), st.randoms(use_true_random=False))
-def test_a_member_that_joins_takes_no_more_than_its_share_and_nothing_moves_between_the_others(world: World, chance: object) -> None:
+def test_a_member_that_joins_takes_no_more_than_its_share_and_nothing_moves_between_the_others(world: World, chance: Random) -> None:
     for _ in range(rounds_to_converge(world)):
         one_round(world, chance, in_step=False)
     before = list(world.owners)
