@@ -1,6 +1,7 @@
 """Real servers for the tests: one Redis and one PostgreSQL per worker, started when the first test asks."""
 
 import asyncio
+import asyncio.constants
 import os
 import secrets
 import shutil
@@ -33,6 +34,9 @@ from tests.servers import (
 GIVEN_REDIS = os.environ.get("REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("DATABASE_URL")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+# asyncio's debug mode notes where each callback was made: ten frames cost a quarter of the suite's time, one is enough to find it.
+vars(asyncio.constants)["DEBUG_STACK_DEPTH"] = 1
 
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
 hypothesis_settings.register_profile("tickstream", deadline=None)
