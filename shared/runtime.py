@@ -140,6 +140,21 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
+async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T | None:
+    """Await what is being done; None, and it is given up, once `stop` is set: a server that hangs must not hold up the end."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        waited: set[asyncio.Future[Any]] = {doing, stopped}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        return None if stop.is_set() else doing.result()
+    finally:
+        stopped.cancel()
+        doing.cancel()
+        await asyncio.wait({doing})
+        if not doing.cancelled():
+            doing.exception()  # looked at here: how something ends that was given up is of no interest
+
+
 async def until_ready(
     attempt: Callable[[], Awaitable[T]], *, what: str, stop: asyncio.Event, away: tuple[type[Exception], ...] = TRY_AGAIN
 ) -> T | None:
@@ -147,7 +162,7 @@ async def until_ready(
     backoff = Backoff()
     while not stop.is_set():
         try:
-            result = await _try_or_stop(attempt, stop)
+            result = await result_or_stop(asyncio.ensure_future(attempt()), stop)
         except away as error:
             if backoff.failures == 0:
                 log.warning("waiting", what=what, reason=str(error) or type(error).__name__)
@@ -158,18 +173,3 @@ async def until_ready(
                 log.info("ready", what=what, tries=backoff.failures + 1)
             return result
     return None
-
-
-async def _try_or_stop(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
-    """Await an attempt; None, and it is given up, once `stop` is set: a server that hangs must not hold up the end."""
-    attempting, stopped = asyncio.ensure_future(attempt()), asyncio.ensure_future(stop.wait())
-    try:
-        waited: set[asyncio.Future[Any]] = {attempting, stopped}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        return attempting.result() if attempting.done() else None
-    finally:
-        stopped.cancel()
-        attempting.cancel()
-        await asyncio.wait({attempting})
-        if not attempting.cancelled():
-            attempting.exception()  # looked at here: how an attempt that was given up ends is of no interest

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
@@ -26,7 +26,7 @@ from shared.redis.client import TRY_AGAIN
 from shared.redis.deployment import Deployment, join
 from shared.redis.log import Unconfigured, call, read_hash
 from shared.redis.members import Members
-from shared.runtime import first_cause, wait_or_stop
+from shared.runtime import first_cause, result_or_stop, wait_or_stop
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -103,17 +103,7 @@ class Lease:
 
     async def while_held(self, reading: "asyncio.Future[T]") -> T | None:
         """Await a read; None, and the read is given up, once the lease ended."""
-        ended = asyncio.ensure_future(self.ended.wait())
-        try:
-            waited: set[asyncio.Future[Any]] = {reading, ended}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            return None if ended.done() else reading.result()
-        finally:
-            ended.cancel()
-            reading.cancel()
-            await asyncio.wait({reading})
-            if not reading.cancelled():
-                reading.exception()  # looked at here: how a read that was given up ends is of no interest
+        return await result_or_stop(reading, self.ended)
 
 
 Work = Callable[[Lease], Awaitable[None]]
