@@ -5,7 +5,7 @@ import asyncio
 from services.persister.housekeeping import keep_house_hourly
 from services.persister.service import persist
 from services.persister.settings import PersisterSettings
-from services.persister.store import POSTGRES_AWAY, Store, connect_store
+from services.persister.store import POSTGRES_AWAY, Store, connect_store, pass_over_lost_copies
 from shared.errors import ConfigurationError, NotReady, Problem
 from shared.observe import END_SECONDS, probing
 from shared.redis.cluster import connect_to
@@ -19,6 +19,7 @@ POSTGRESQL, STORING = "postgresql", "storing"
 
 async def serve(settings: PersisterSettings, stop: asyncio.Event) -> None:
     """Hold every partition this process can get, and store its streams."""
+    pass_over_lost_copies(asyncio.get_running_loop())
     database_url = settings.database_url.get_secret_value()
     async with (
         connect_to(settings, service="persister") as redis,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 import msgspec
@@ -72,6 +72,19 @@ def queries() -> dict[str, str]:
     text = files("services.persister").joinpath("store.sql").read_text(encoding="utf-8")
     parts = (part.partition("\n") for part in text.split("-- name: ")[1:])
     return {name.strip(): statement.strip() for name, _, statement in parts}
+
+
+def pass_over_lost_copies(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep asyncio from reporting what `copy_in` of asyncpg 0.32 leaves to nobody when a connection dies between two chunks.
+
+    The COPY itself has failed by then, with an error of its own that is told and acted on.
+    """
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), asyncpg.ConnectionDoesNotExistError):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(report)
 
 
 @asynccontextmanager

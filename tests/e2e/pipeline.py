@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 from services.admin.embedded import find_free_port
 from services.admin.migrate import migrate_postgres, migrate_redis
 from shared.redis.client import connect
+from tests.e2e.forked import ForkedProcess
 from tests.e2e.market_data import PERIOD
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ END_BY_THEMSELVES = ("migrate", "fetcher")
 """Their work can be done: a replay has an end."""
 
 LEASE_SECONDS = 0.5
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 10.0
 """The contract's bound from SIGTERM to the end."""
 POLL_SECONDS = 0.01
@@ -191,10 +192,8 @@ class Pipeline:
         return service
 
     def _spawn(self, command: tuple[str, ...], environment: dict[str, str], log_file: Path) -> Process:
-        with log_file.open("wb") as log:
-            return subprocess.Popen(
-                (sys.executable, "-m", *command), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        log_file.touch()
+        return ForkedProcess(command, environment, log_file)
 
     async def migrate(self) -> None:
         """Make Redis and PostgreSQL ready."""
@@ -240,3 +239,13 @@ class Pipeline:
         for service in self.started:
             if not service.may_fail:
                 service.check_log(errors_allowed)
+
+
+class FreshPipeline(Pipeline):
+    """A pipeline whose services are each a Python of its own from the start, as a user starts them."""
+
+    def _spawn(self, command: tuple[str, ...], environment: dict[str, str], log_file: Path) -> Process:
+        with log_file.open("wb") as log:
+            return subprocess.Popen(
+                (sys.executable, "-m", *command), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.e2e.market_data import outcome
-from tests.e2e.pipeline import Pipeline
+from tests.e2e.pipeline import FreshPipeline
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer, first_message
 
@@ -31,7 +31,7 @@ async def test_streams_rows_and_messages_equal_the_oracle(
     expected = replace(expected, deadletters=expected.deadletters | {FROM_THE_FUTURE["payload"]: FROM_THE_FUTURE["reason"]})
     proof = Proof(redis, database_url, expected)
     variables = {"SOURCE": "replay", "REPLAY_FILE": str(file_with_a_future)}
-    async with Pipeline(redis_url, database_url, tmp_path, partitions, **variables) as pipeline:
+    async with FreshPipeline(redis_url, database_url, tmp_path, partitions, **variables) as pipeline:
         await pipeline.migrate()
         gateway, *_ = [pipeline.start(name) for name in ("gateway", "persister", "analyzer")]
         async with Viewer(pipeline.port) as viewer:

@@ -12,7 +12,7 @@ from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis
 from shared.redis.client import connect
 from tests.e2e.conftest import PARTITIONS
 from tests.e2e.market_data import outcome
-from tests.e2e.pipeline import SERVICES, STOP_SECONDS, Pipeline, random_moments
+from tests.e2e.pipeline import SERVICES, STOP_SECONDS, FreshPipeline, random_moments
 from tests.e2e.playing import moments, run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer
@@ -26,7 +26,7 @@ async def test_services_wait_for_servers_that_are_away_and_say_so_once(
     redis_server.kill()
     postgres_server.kill()
     variables = {"SOURCE": "replay", "REPLAY_FILE": str(replay_file)}
-    async with Pipeline(redis_server.url, postgres_server.url, tmp_path, PARTITIONS, **variables) as pipeline:
+    async with FreshPipeline(redis_server.url, postgres_server.url, tmp_path, PARTITIONS, **variables) as pipeline:
         services = pipeline.start_all()
         migration = pipeline.run("migrate", "services.admin", "migrate")
         for service in (*services.values(), migration):
@@ -45,7 +45,7 @@ async def test_services_wait_for_servers_that_are_away_and_say_so_once(
     assert waited_for == {"gateway": ["redis"], "analyzer": ["redis"], "fetcher": ["redis"]}
 
 
-async def test_sigterm_in_mid_run_ends_each_service_with_0_and_the_next_one_goes_on(pipeline: Pipeline, proof: Proof) -> None:
+async def test_sigterm_in_mid_run_ends_each_service_with_0_and_the_next_one_goes_on(pipeline: FreshPipeline, proof: Proof) -> None:
     async with pipeline:
         await pipeline.migrate()
         running = {name: pipeline.start(name) for name in ("gateway", "persister", "analyzer")}
@@ -79,7 +79,7 @@ async def hung(server: EmbeddedRedis) -> AsyncIterator[None]:
 async def test_a_hung_redis_holds_no_service_up_and_a_second_signal_ends_it_at_once(
     redis_server: EmbeddedRedis, database_url: str, tmp_path: Path
 ) -> None:
-    async with Pipeline(redis_server.url, database_url, tmp_path, PARTITIONS, SOURCE="simulated", SIMULATED_RATE="2000") as pipeline:
+    async with FreshPipeline(redis_server.url, database_url, tmp_path, PARTITIONS, SOURCE="simulated", SIMULATED_RATE="2000") as pipeline:
         await pipeline.migrate()
         patient, hasty = pipeline.start_all(), {name: pipeline.start(name) for name in SERVICES if name != "gateway"}
         for service in pipeline.started:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.crash_points import CrashPoint, Kind
-from tests.e2e.pipeline import ROOT, SERVICES
+from tests.e2e.pipeline import ROOT, SERVICES, Pipeline
 from tests.e2e.proof import Proof
-from tests.faults.forked import ForkedPipeline
 from tests.faults.walk import points_of, walking
 
 pytestmark = pytest.mark.timeout(300)
@@ -30,9 +29,9 @@ def walks() -> Iterator[object]:
 
 @pytest.mark.parametrize(("kind", "hit", "name"), list(walks()))
 async def test_a_service_struck_at_every_crash_point_loses_and_doubles_nothing(
-    kind: Kind, hit: int, name: str, forked_pipeline: ForkedPipeline, small_proof: Proof
+    kind: Kind, hit: int, name: str, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
-    async with walking(name, forked_pipeline, small_proof) as walk:
+    async with walking(name, small_pipeline, small_proof) as walk:
         for point in points_of(name):
             await walk.step(point, hit, kind)
 

@@ -4,7 +4,6 @@ import pytest
 
 from tests.e2e.pipeline import Pipeline, Service
 from tests.e2e.proof import Proof
-from tests.faults.forked import ForkedPipeline
 from tests.faults.tail import Tail
 from tests.faults.walk import end, leases_of, playing_slowly, walking
 
@@ -16,8 +15,8 @@ MOST = 4
 
 
 @pytest.mark.parametrize("name", ["analyzer", *(pytest.param(name, marks=pytest.mark.long) for name in ("persister", "fetcher"))])
-async def test_a_second_signal_ends_at_once_what_cannot_drain(name: str, forked_pipeline: ForkedPipeline, small_proof: Proof) -> None:
-    async with walking(name, forked_pipeline, small_proof) as walk:
+async def test_a_second_signal_ends_at_once_what_cannot_drain(name: str, small_pipeline: Pipeline, small_proof: Proof) -> None:
+    async with walking(name, small_pipeline, small_proof) as walk:
         await walk.insist()
 
 
@@ -25,15 +24,15 @@ async def test_a_second_signal_ends_at_once_what_cannot_drain(name: str, forked_
     ("changes", "ticks"), [pytest.param(2, 60, id="once"), pytest.param(8, 90, id="for half a minute", marks=pytest.mark.long)]
 )
 async def test_from_one_to_four_and_back_nothing_is_lost_and_every_reader_sees_the_same(
-    changes: int, ticks: int, redis_url: str, forked_pipeline: ForkedPipeline, small_proof: Proof
+    changes: int, ticks: int, redis_url: str, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
     async with Tail(redis_url, small_proof.expected.partitions) as tail:
-        async with playing_slowly(forked_pipeline, small_proof) as (running, _):
+        async with playing_slowly(small_pipeline, small_proof) as (running, _):
             crowds = {name: [running[name]] for name in SCALED}
             for change in range(changes):
                 for name, crowd in crowds.items():
-                    await scale(forked_pipeline, name, crowd, 1 if change % 2 else MOST)
-                await flow(forked_pipeline, small_proof, crowds, ticks)
+                    await scale(small_pipeline, name, crowd, 1 if change % 2 else MOST)
+                await flow(small_pipeline, small_proof, crowds, ticks)
         await tail.check(small_proof.redis)
 
 

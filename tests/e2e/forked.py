@@ -11,8 +11,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from tests.e2e.pipeline import SERVICES, Pipeline, Process
-
+SERVICES = ("fetcher", "analyzer", "persister", "gateway")
 PRELOADED = (__name__, "uvloop", *(f"services.{name}.__main__" for name in SERVICES))
 
 
@@ -23,14 +22,15 @@ def fork_server() -> ForkServerContext:
     return context
 
 
-def become(module: str, environment: dict[str, str], log_file: str) -> None:
-    """Be `python -m module` in an environment, with its output in a file."""
+def become(command: tuple[str, ...], environment: dict[str, str], log_file: str) -> None:
+    """Be `python -m <command>` in an environment, with its output in a file."""
+    module, *_ = command
     os.environ.clear()
     os.environ.update(environment)
     log = os.open(log_file, os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.argv = [module]
+    sys.argv = list(command)
     sys.modules.pop(f"{module}.__main__", None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -38,9 +38,10 @@ def become(module: str, environment: dict[str, str], log_file: str) -> None:
 class ForkedProcess:
     """What a test asks of a `subprocess.Popen`, of a process that the fork server started."""
 
-    def __init__(self, process: ForkServerProcess) -> None:
-        process.start()
-        self._process = process
+    def __init__(self, command: tuple[str, ...], environment: dict[str, str], log_file: Path) -> None:
+        """Begin; `log_file` gets the output, and must be there."""
+        self._process: ForkServerProcess = fork_server().Process(target=become, args=(command, environment, str(log_file)))
+        self._process.start()
 
     @property
     def pid(self) -> int:
@@ -63,12 +64,3 @@ class ForkedProcess:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, sig)
-
-
-class ForkedPipeline(Pipeline):
-    """A pipeline whose services begin at once."""
-
-    def _spawn(self, command: tuple[str, ...], environment: dict[str, str], log_file: Path) -> Process:
-        (module,) = command
-        log_file.touch()
-        return ForkedProcess(fork_server().Process(target=become, args=(module, environment, str(log_file))))
