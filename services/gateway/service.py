@@ -43,6 +43,9 @@ MOST_QUEUED_FRAMES = 4
 SYSTEM_BUFFER_BYTES = 65_536
 """What the system keeps for a client that does not read (it doubles this), before the outbox does: so much of what a slow client
 gets is old. By default it grows to megabytes."""
+MOST_CONNECTING = 4096
+"""At once: who comes while so many wait to be accepted is not heard by the system and tries again after a second. The system's own
+bound (`net.core.somaxconn`) holds, too."""
 HANDSHAKE_SECONDS = 5.0
 LAST_SECONDS = 1.0
 
@@ -177,6 +180,7 @@ class Gateway:
                 max_queue=MOST_QUEUED_FRAMES,
                 open_timeout=HANDSHAKE_SECONDS,
                 server_header=None,
+                backlog=MOST_CONNECTING,
             )  # fmt: skip
             for listener in server.sockets:  # whose connections inherit it
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_BUFFER_BYTES)
