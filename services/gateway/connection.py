@@ -52,7 +52,6 @@ class Connection:
         self._wire = wire
         self._hub = hub
         self._limits = limits
-        self._sent = sent
         self._busy = busy
         self._errors = 0
         self._is_open = False
@@ -60,8 +59,8 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         now = wire.loop.time()
         self._pulse = Pulse(now)
-        self._outbox = Outbox(hub.encode_pending, self._write, limits, now)
-        wire.sender = self
+        self._outbox = Outbox(hub.encode_pending, wire.write, limits, now)
+        wire.serve(self, sent)
 
     @property
     def waiting(self) -> int:
@@ -90,10 +89,6 @@ class Connection:
         self._is_open = True
         if opening.malformed:
             self._refuse(protocol.bad_tickers(opening.malformed))
-
-    def _write(self, frame: Frame) -> None:
-        if size := self._wire.write(frame):
-            self._sent.add(size)
 
     def on_paused(self) -> None:
         """Bytes wait in the transport: from now on the outbox keeps what comes."""

@@ -12,6 +12,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from services.gateway.frames import PING, Frame
+from services.gateway.measures import Tally
 
 WRITE_LIMIT = 0
 """Bytes in the transport beyond which it says that it is full: any. What the system buffers is not among them."""
@@ -34,21 +35,30 @@ class Wire(ServerConnection):
     """A connection as the gateway has it; to be created with `write_limit=WRITE_LIMIT`."""
 
     sender: Sender | None = None
+    sent: Tally | None = None
     was_heard = False
     """Whether anything was received since this was last set to False."""
 
-    def write(self, frame: Frame) -> int:
-        """Write a message; return how many bytes that made, 0 if the connection is closing."""
-        if self.protocol.state is not State.OPEN or self.transport.is_closing():
-            return 0  # after a close frame nothing may follow, and a transport that failed would warn of every attempt
-        data = frame.compressed if self.protocol.extensions else frame.plain
-        self.transport.write(data)
-        return len(data)
+    def serve(self, sender: Sender, sent: Tally) -> None:
+        """Tell `sender` how writing goes, and count in `sent` what is written."""
+        self.sender, self.sent = sender, sent
+
+    def write(self, frame: Frame) -> None:
+        """Write a message, unless the connection is closing."""
+        if self._is_writable():
+            data = frame.compressed if self.protocol.extensions else frame.plain
+            self.transport.write(data)
+            if self.sent is not None:
+                self.sent.add(len(data))
 
     def ask(self) -> None:
         """Have the peer say something, if it lives."""
-        if self.protocol.state is State.OPEN and not self.transport.is_closing():
+        if self._is_writable():
             self.transport.write(PING)
+
+    def _is_writable(self) -> bool:
+        # After a close frame nothing may follow, and a transport that failed would warn of every attempt.
+        return self.protocol.state is State.OPEN and not self.transport.is_closing()
 
     def pause_writing(self) -> None:
         """Called by the transport once it holds more than WRITE_LIMIT."""
