@@ -15,8 +15,6 @@ from collections import defaultdict
 PONG = b"\x8a\x80\0\0\0\0"
 """Masked with zeros."""
 FIRST, OPCODE, TEXT, PING = 0, 0x0F, 0x01, 0x09
-MOST_CONNECTING = 100
-"""At once: a queue of the system for connections that nobody accepted yet drops what is beyond it, and the client waits a second."""
 
 buffer = memoryview(bytearray(1 << 18))
 
@@ -100,7 +98,7 @@ def connect(port: int, clients: int, is_compressing: bool) -> list[Client]:
 def watch(clients: list[Client], began: float) -> None:
     """Print a line whenever all clients have one more message, for ever."""
     poll = select.epoll()
-    for number, client in enumerate(clients):
+    for client in clients:
         poll.register(client.socket, select.EPOLLIN)
     by_descriptor = {client.socket.fileno(): client for client in clients}
     arrived: defaultdict[int, list[float]] = defaultdict(list)

@@ -13,7 +13,6 @@ import uvloop
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from services.gateway.frames import Frame
@@ -24,7 +23,7 @@ from tests.integration.gateway.client import PATIENCE_SECONDS, Client
 from tests.integration.gateway.conftest import running_gateway
 from tests.integration.gateway.market import Market
 from tests.integration.gateway.raw import raw_client, reset
-from tests.integration.gateway.test_gateway_slow_client import PATIENT, TICKERS, fill, small_socket, stalled_client
+from tests.integration.gateway.test_gateway_slow_client import HANDSHAKE, PATIENT, TICKERS, fill, small_socket, stalled_client
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -70,8 +69,8 @@ class Witness:
 
 
 @asynccontextmanager
-async def wired() -> AsyncIterator[tuple[Witness, ClientConnection]]:
-    """A wire and the client at its other end, with small buffers between them."""
+async def listening() -> AsyncIterator[tuple[int, "asyncio.Future[Witness]"]]:
+    """A port, and the wire of the client that comes there; its buffers are small."""
     come: asyncio.Future[Witness] = asyncio.get_running_loop().create_future()
 
     async def attend(websocket: ServerConnection) -> None:
@@ -83,7 +82,17 @@ async def wired() -> AsyncIterator[tuple[Witness, ClientConnection]]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
     port = listener.getsockname()[1]
     server = await serve(attend, sock=listener, create_connection=Wire, write_limit=WRITE_LIMIT, compression=None, ping_interval=None)
-    async with server, connect(f"ws://127.0.0.1:{port}", sock=small_socket(port), proxy=None, compression=None, max_size=None) as client:
+    async with server:
+        yield port, come
+
+
+@asynccontextmanager
+async def wired() -> AsyncIterator[tuple[Witness, ClientConnection]]:
+    """A wire and the client at its other end."""
+    async with (
+        listening() as (port, come),
+        connect(f"ws://127.0.0.1:{port}", sock=small_socket(port), proxy=None, compression=None, max_size=None) as client,
+    ):
         yield await come, client
 
 
@@ -156,23 +165,33 @@ async def test_commands_that_wait_keep_the_wire_from_reading_also_when_it_drains
         await client.recv()
         await witness.until("drained")
         assert not witness.wire.transport.is_reading()
+        witness.wire.write(Frame(b"x" * 500_000))
         assert [await witness.wire.recv() for _ in range(20)] == [str(n) for n in range(20)]
+        assert not witness.wire.transport.is_reading(), "no command waits any more, but bytes do"
+        await client.recv()
+        await witness.until("drained")
+        assert witness.wire.transport.is_reading()
 
 
 @on_every_loop
 async def test_nothing_follows_a_close_frame() -> None:
-    async with wired() as (witness, client):
+    async with listening() as (port, come):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        witness = await come
         closing = asyncio.create_task(witness.wire.close(4408, "slow consumer"))
         await asyncio.sleep(0)
         witness.wire.write(Frame(b"too late"))
         witness.wire.ask()
-        with pytest.raises(ConnectionClosed) as closed:
-            await client.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 4408
+        close = b"\x88\x0f\x11\x38slow consumer"
+        assert await reader.readexactly(len(close)) == close
+        writer.write(b"\x88\x80\0\0\0\0")
+        assert await reader.read() == b""
         await closing
         witness.wire.write(Frame(b"much too late"))
         assert witness.said == ["lost"]
+        writer.close()
 
 
 @on_every_loop
@@ -270,7 +289,7 @@ async def test_peer_that_answers_or_speaks_stays_and_so_does_one_whose_bytes_wai
                 answering.send(Opcode.PONG, b"")
             assert (await answering.read_frame()).whole == PING
         slow.websocket.transport.resume_reading()
-        while slow.prices != quick.prices:
-            await slow.receive()
-        await quick.send(action="ping")
-        await quick.receive_type("pong")
+        for client in (slow, quick):
+            await client.send(action="ping")
+            await client.receive_type("pong")
+        assert slow.prices == quick.prices
