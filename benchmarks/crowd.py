@@ -1,8 +1,7 @@
-"""Many WebSocket clients in one cheap process: `python -m benchmarks.crowd PORT CLIENTS [plain|deflate] [STALLED]`.
+"""Many WebSocket clients in one cheap process: `python -m benchmarks.crowd PORT CLIENTS plain|deflate`.
 
-All connect at once. When each has its first message, and then whenever each has one more, a line of JSON says when that began and
-when each had it: seconds of the monotonic clock, which all processes of a machine share. STALLED more clients read only
-their first message.
+All connect at once. When each has its first message, and then whenever each has one more, a line of JSON says when they began to
+connect and when each had it: seconds of the monotonic clock, which all processes of a machine share.
 """
 
 import json
@@ -115,12 +114,10 @@ def watch(clients: list[Client], began: float) -> None:
                     print(json.dumps({"began": began, "arrived": arrived.pop(client.frames)}), flush=True)
 
 
-def main(port: str, clients: str, form: str = "plain", stalled: str = "0") -> None:
+def main(port: str, clients: str, form: str) -> None:
     """Run until killed."""
     began = time.monotonic()
-    silent = connect(int(port), int(stalled), form == "deflate")
     watch(connect(int(port), int(clients), form == "deflate"), began)
-    del silent
 
 
 if __name__ == "__main__":
