@@ -159,12 +159,12 @@ class Outbox:
         return now - self._quiet_since >= self._limits.idle_seconds
 
     def _send(self, frames: Sequence[Frame]) -> None:
+        self._was_sent = True
         for frame in frames:
             if self.is_busy:
                 self._queue(frame)
             else:
                 self._write(frame)
-        self._was_sent = True
 
     def _queue(self, frame: Frame) -> None:
         if self._ready is None:

@@ -36,6 +36,8 @@ class Wire(ServerConnection):
 
     sender: Sender | None = None
     sent: Tally | None = None
+    is_open = False
+    """Whether messages may follow: the handshake is over, and no close frame was sent. As `protocol.state`, which takes longer to ask."""
     was_heard = False
     """Whether anything was received since this was last set to False."""
 
@@ -45,7 +47,8 @@ class Wire(ServerConnection):
 
     def write(self, frame: Frame) -> None:
         """Write a message, unless the connection is closing."""
-        if self._is_writable():
+        # A transport that failed and did not say so yet would warn of every attempt.
+        if self.is_open and not self.transport.is_closing():
             data = frame.compressed if self.protocol.extensions else frame.plain
             self.transport.write(data)
             if self.sent is not None:
@@ -53,12 +56,15 @@ class Wire(ServerConnection):
 
     def ask(self) -> None:
         """Have the peer say something, if it lives."""
-        if self._is_writable():
+        if self.is_open and not self.transport.is_closing():
             self.transport.write(PING)
 
-    def _is_writable(self) -> bool:
-        # After a close frame nothing may follow, and a transport that failed would warn of every attempt.
-        return self.protocol.state is State.OPEN and not self.transport.is_closing()
+    def send_data(self) -> None:
+        """Called by websockets whenever it has something to send: so also when the handshake ends and when a close begins."""
+        try:
+            super().send_data()
+        finally:
+            self.is_open = self.protocol.state is State.OPEN
 
     def pause_writing(self) -> None:
         """Called by the transport once it holds more than WRITE_LIMIT."""
@@ -82,6 +88,7 @@ class Wire(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport when the TCP connection is gone."""
         super().connection_lost(exc)
+        self.is_open = False
         if self.sender is not None:
             self.sender.on_lost()
 
