@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from benchmarks import analyzing, appending, persisting, pipeline, storage
+from benchmarks import analyzing, appending, fanning, persisting, pipeline, storage
 from benchmarks.ground import Ground, ground
 from benchmarks.report import Row, as_markdown, write_report
 
@@ -15,6 +15,7 @@ MEASUREMENTS: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "append": appending.measure,
     "analyze": analyzing.measure,
     "persist": persisting.measure,
+    "fanout": fanning.measure,
     "pipeline": pipeline.measure,
     "storage": storage.measure,
 }

@@ -197,9 +197,9 @@ PERSISTER_LAG = _gauge(
 GATEWAY_CLIENTS = _gauge(GATEWAY, "tickstream_gateway_clients", "Clients connected.")
 GATEWAY_SUBSCRIPTIONS = _gauge(GATEWAY, "tickstream_gateway_subscriptions", "Different sets of tickers that clients hold.")
 GATEWAY_MESSAGES = _counter(GATEWAY, "tickstream_gateway_messages_sent_total", "Messages sent to clients.")
-GATEWAY_BYTES = _counter(GATEWAY, "tickstream_gateway_sent_bytes_total", "Bytes of messages sent to clients, without frames.")
+GATEWAY_BYTES = _counter(GATEWAY, "tickstream_gateway_sent_bytes_total", "Bytes of messages sent to clients, as framed and compressed.")
 GATEWAY_ALERTS = _counter(GATEWAY, "tickstream_gateway_alerts_total", "Alerts read to be sent, each counted once for all clients.")
-GATEWAY_FLUSH_SECONDS = _histogram(GATEWAY, "tickstream_gateway_flush_seconds", "How long a flush took to encode and queue.")
+GATEWAY_FLUSH_SECONDS = _histogram(GATEWAY, "tickstream_gateway_flush_seconds", "How long a flush took to encode and write.")
 GATEWAY_CLOSES = _counter(GATEWAY, "tickstream_gateway_closes_total", "Connections the gateway closed, by close code.", "code")
 GATEWAY_SKIPS = _counter(
     GATEWAY, "tickstream_gateway_updates_skipped_total", "Prices that a newer one replaced in the outbox of a slow client."

@@ -1,9 +1,11 @@
 """One client: its messages in order, its commands answered, and an end with a code that says whether to come back.
 
-The sender alone waits for the network. The hub only fills the outbox, so a client that does not read delays nobody.
+Nothing waits for the network: what is for a client that keeps up is written at once, what is for a busy one stays in its outbox
+until it drains. So a client that does not read delays nobody.
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -13,10 +15,13 @@ from websockets.http11 import Request, Response
 
 from services.gateway import protocol
 from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, CloseCode, reason
+from services.gateway.frames import Frame, Frames
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
-from services.gateway.outbox import Limits, Outbox, Verdict
+from services.gateway.outbox import Limits, Outbox
 from services.gateway.protocol import Error, Opening, Ping, Subscribe, Unsubscribe
+from services.gateway.pulse import Pulse, Sign
+from services.gateway.wire import Wire
 
 PATH = "/ws/stocks"
 HEALTH_PATH = "/healthz"
@@ -38,18 +43,24 @@ def route(connection: ServerConnection, request: Request) -> Response | None:
 
 
 class Connection:
-    """A client that completed the handshake. `run` serves it until the connection is closed."""
+    """A client that completed the handshake. `run` serves it until the connection is closed.
 
-    def __init__(self, websocket: ServerConnection, hub: Hub, limits: Limits, sent: Tally) -> None:
-        self._websocket = websocket
+    It is in `busy` while its bytes wait for the network: `check` is for those alone, `visit` for everybody now and then.
+    """
+
+    def __init__(self, wire: Wire, hub: Hub, limits: Limits, sent: Tally, busy: "set[Connection]") -> None:
+        self._wire = wire
         self._hub = hub
-        self._sent = sent
-        self._more = asyncio.Event()
-        self._answered = asyncio.Event()
+        self._limits = limits
+        self._busy = busy
         self._errors = 0
         self._is_open = False
+        self._drained: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._outbox = Outbox(hub.encode_pending, self._more.set, limits, asyncio.get_running_loop().time())
+        now = wire.loop.time()
+        self._pulse = Pulse(now)
+        self._outbox = Outbox(hub.encode_pending, wire.write, limits, now)
+        wire.serve(self, sent)
 
     @property
     def waiting(self) -> int:
@@ -60,19 +71,17 @@ class Connection:
         """Send and receive until either side closes; never raises for what a client did."""
         try:
             self._open(protocol.parse_query(self._query()))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send())
-                tasks.create_task(self._receive())
-        except* ConnectionClosed:
+            await self._receive()
+        except ConnectionClosed:
             pass
-        except* Exception:
+        except Exception:
             log.exception("connection failed")
             await self.close(FAULT)
         finally:
             self._hub.leave(self._outbox)
 
     def _query(self) -> str:
-        request = self._websocket.request
+        request = self._wire.request
         return request.path.partition("?")[2] if request else ""
 
     def _open(self, opening: Opening) -> None:
@@ -81,36 +90,49 @@ class Connection:
         if opening.malformed:
             self._refuse(protocol.bad_tickers(opening.malformed))
 
-    async def _send(self) -> None:
-        now = asyncio.get_running_loop().time
-        while True:
-            message = self._outbox.take(now())
-            if message is None:
-                self._more.clear()
-                await self._more.wait()
-                continue
-            await self._websocket.send(message, text=True)
-            self._sent.add(len(message))
-            if not self._outbox.has_ready:
-                self._answered.set()
+    def on_paused(self) -> None:
+        """Bytes wait in the transport: from now on the outbox keeps what comes."""
+        self._outbox.on_paused(self._wire.loop.time())
+        self._busy.add(self)
+
+    def on_drained(self) -> None:
+        """The system took everything: send what the outbox kept."""
+        try:
+            self._outbox.on_drained()
+        except Exception:
+            log.exception("connection failed")
+            self._begin_to_close(FAULT, "closing after a fault")
+        if not self._outbox.is_busy:
+            self._busy.discard(self)
+            self._go_on()
+
+    def on_lost(self) -> None:
+        """Nothing can be sent any more."""
+        self._busy.discard(self)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     async def _receive(self) -> None:
         while True:
-            message = await self._websocket.recv()
+            message = await self._wire.recv()
             if isinstance(message, bytes):
                 await self.close(BAD_MESSAGES)
                 continue
-            self._answered.clear()
             self._obey(message)
             # The next command waits for this one's answer: a client that asks and does not read queues nothing here.
-            await self._answered.wait()
+            if self._outbox.is_busy:
+                self._drained = self._wire.loop.create_future()
+                await self._drained
             if self._errors >= MOST_ERRORS:
                 await self.close(BAD_MESSAGES)
 
     def _obey(self, message: str) -> None:
         match protocol.parse_command(message):
             case Ping():
-                self._outbox.put(protocol.encode_pong(self._hub.cursor))
+                self._outbox.put(Frame(protocol.encode_pong(self._hub.cursor)))
             case Subscribe(tickers, malformed):
                 self._subscribe(protocol.add(self._outbox.subscription, tickers), malformed)
             case Unsubscribe(tickers, malformed):
@@ -128,28 +150,39 @@ class Connection:
 
     def _refuse(self, error: Error) -> None:
         self._errors += 1
-        self._outbox.put(protocol.encode_error(error))
+        self._outbox.put(Frame(protocol.encode_error(error)))
 
     def check(self, now: float) -> None:
-        """Act on how the client keeps up, at `now` seconds of the loop's clock; called every so often."""
-        if not self._is_open:
-            return  # it waits for its first message, which must be the snapshot
-        match self._outbox.judge(now, self._websocket.transport.get_write_buffer_size()):
-            case Verdict.SLOW if self._closing is None:
-                log.info("closing a slow client")
-                self._closing = asyncio.create_task(self.close(SLOW_CONSUMER))
-            case Verdict.IDLE:
-                self._outbox.put(*self._hub.encode_idle())
+        """Act on how a busy client keeps up, at `now` seconds of the loop's clock; called every so often."""
+        if self._outbox.is_slow(now, self._wire.transport.get_write_buffer_size()):
+            self._begin_to_close(SLOW_CONSUMER, "closing a slow client")
+
+    def visit(self, now: float, idle: Callable[[], Frames]) -> None:
+        """See whether the client lives, and let it hear that we do: by what `idle` returns, if it was sent nothing for long."""
+        was_heard, self._wire.was_heard = self._wire.was_heard or self._outbox.is_busy, False  # who is busy is not read from
+        match self._pulse.look(now, was_heard, ask_seconds=self._limits.ask_seconds, mute_seconds=self._limits.mute_seconds):
+            case Sign.MUTE:
+                self._begin_to_close(FAULT, "closing a client that does not answer")
+            case Sign.ASK:
+                self._wire.ask()
             case _:
                 pass
+        # Who waits for the first message, which must be the snapshot, gets no other.
+        if self._is_open and self._outbox.is_quiet(now):
+            self._outbox.put(*idle())
+
+    def _begin_to_close(self, close: CloseCode, event: str) -> None:
+        if self._closing is None:
+            log.info(event)
+            self._closing = asyncio.create_task(self.close(close))
 
     async def close(self, close: CloseCode) -> None:
         """Close with the code and its reason; cut the connection if the client does not take part."""
         self._hub.leave(self._outbox)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._websocket.close(close.code, reason(close))
+                await self._wire.close(close.code, reason(close))
         except TimeoutError:
             pass
         finally:
-            self._websocket.transport.abort()
+            self._wire.transport.abort()

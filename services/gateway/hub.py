@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from services.gateway import protocol
+from services.gateway.frames import Frame, Frames, frame
 from services.gateway.outbox import Outbox, Pending, Update
 from services.gateway.protocol import ALL, Parts, Position, Subscription
 from shared import metrics
@@ -21,6 +22,10 @@ STALE_SECONDS = 2.0
 STATUS = "status"
 MARKET_STATUS = "market_status"
 """Kinds of messages of which only the newest counts: who joins gets it after the snapshot."""
+
+
+SnapshotKey = tuple[Subscription, Subscription, bool | None, str | None]
+"""What a snapshot depends on besides the state of the last flush."""
 
 
 class Stock(NamedTuple):
@@ -57,7 +62,8 @@ class Hub:
         self._wanted_by: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._heard_at: dict[int, float] = {}
         self._heard_ms: dict[int, int] = {}
-        self._notices: dict[str, bytes] = {}
+        self._notices: dict[str, Frame] = {}
+        self._snapshots: dict[SnapshotKey, Frames] = {}
 
     @property
     def is_loaded(self) -> bool:
@@ -93,9 +99,9 @@ class Hub:
 
     def _tell_loss(self, reason: str) -> None:
         for wanted, outboxes in self._groups.items():
-            parts = self._encode_snapshot(wanted, is_recovered=False, reason=reason)
+            frames = self._encode_snapshot(wanted, is_recovered=False, reason=reason)
             for outbox in outboxes:
-                outbox.replace(parts, reason)
+                outbox.replace(frames, reason)
 
     def apply(self, partition: int, position: Position, events: Sequence[Enriched], label: Callable[[Enriched], str]) -> None:
         """Take events in their order, up to `position`; `label` names the incarnation one belongs to."""
@@ -134,14 +140,15 @@ class Hub:
                 alerts_of[wanted].append(alert.text)
         for wanted, stocks in stocks_of.items():
             texts, alert_texts = list(stocks.values()), alerts_of[wanted]
-            yield wanted, Update(protocol.encode_update(self._now_ms(), self._cursor, texts, alert_texts), stocks, alert_texts)
+            parts = protocol.encode_update(self._now_ms(), self._cursor, texts, alert_texts)
+            yield wanted, Update(frame(parts), stocks, alert_texts)
 
     def _subscriptions_to(self, ticker: str) -> Iterator[Subscription]:
         if ALL in self._groups:
             yield ALL
         yield from self._wanted_by.get(ticker, ())
 
-    def encode_pending(self, wanted: Subscription, pending: Pending) -> Parts:
+    def encode_pending(self, wanted: Subscription, pending: Pending) -> Frames:
         """The message of its own for a client that was busy; everything flushed for it is in what it was sent and in this."""
         stocks = self._texts(wanted) if pending.lost else list(pending.stocks.values())
         metrics.GATEWAY_SKIPS.inc(pending.skipped)
@@ -152,11 +159,11 @@ class Hub:
                 is_snapshot=pending.lost is not None, is_recovered=False if pending.lost else None,
                 reason=pending.lost, skipped=pending.skipped,
             )  # fmt: skip
-        return (*parts, *pending.notices.values())
+        return (*frame(parts), *pending.notices.values())
 
-    def encode_idle(self) -> Parts:
+    def encode_idle(self) -> Frames:
         """The empty update that shows a quiet connection to be alive, with a new cursor."""
-        return protocol.encode_update(self._now_ms(), self._cursor, [])
+        return frame(protocol.encode_update(self._now_ms(), self._cursor, []))
 
     def join(self, outbox: Outbox, wanted: Subscription, *, is_resuming: bool) -> None:
         """Queue the first message and send the outbox everything after it."""
@@ -168,7 +175,7 @@ class Hub:
     def change(self, outbox: Outbox, wanted: Subscription) -> None:
         """Give the outbox another subscription: queue the answer, and the tickers that are new to it as a snapshot."""
         held = outbox.subscription
-        outbox.put(protocol.encode_subscribed(wanted))
+        outbox.put(Frame(protocol.encode_subscribed(wanted)))
         if not wanted <= held:
             outbox.put(*self._encode_snapshot(wanted, except_for=held))
         self.leave(outbox)
@@ -197,9 +204,15 @@ class Hub:
 
     def _encode_snapshot(
         self, wanted: Subscription, *, except_for: Subscription = frozenset(), is_recovered: bool | None = None, reason: str | None = None
-    ) -> Parts:
-        texts = self._texts(wanted, except_for)
-        return protocol.encode_update(self._now_ms(), self._cursor, texts, is_snapshot=True, is_recovered=is_recovered, reason=reason)
+    ) -> Frames:
+        """The snapshot of the last flush, encoded once for all who come until the next."""
+        key = wanted, except_for, is_recovered, reason
+        if key not in self._snapshots:
+            texts = self._texts(wanted, except_for)
+            self._snapshots[key] = frame(
+                protocol.encode_update(self._now_ms(), self._cursor, texts, is_snapshot=True, is_recovered=is_recovered, reason=reason)
+            )
+        return self._snapshots[key]
 
     def _texts(self, wanted: Subscription, except_for: Subscription = frozenset()) -> list[str]:
         if wanted == ALL:
@@ -207,6 +220,7 @@ class Hub:
         return [self._stocks[ticker].text for ticker in sorted(wanted - except_for) if ticker in self._stocks]
 
     def _encode_cursor(self) -> None:
+        self._snapshots.clear()
         self._cursor = protocol.encode_cursor([position or Position("", 0) for position in self._positions])
 
     def hear(self, partition: int, now: float) -> None:
@@ -216,11 +230,12 @@ class Hub:
 
     def watch(self, now: float) -> None:
         """Tell every client when Redis has been silent for too long, and when it is back."""
+        self._snapshots.clear()  # they are for a crowd that comes at once, not to grow old
         silent = [p for p, heard_at in self._heard_at.items() if now - heard_at >= STALE_SECONDS]
         if bool(silent) == self.is_stale:
             return
         since_ms = min(self._heard_ms[p] for p in silent) if silent else self._now_ms()
-        self._tell(STATUS, protocol.encode_status(bool(silent), since_ms))
+        self._tell(STATUS, Frame(protocol.encode_status(bool(silent), since_ms)))
         if not silent:
             del self._notices[STATUS]  # who joins now takes it for granted
 
@@ -231,9 +246,9 @@ class Hub:
 
     def tell_market(self, market: Market) -> None:
         """Tell every client whether the exchange trades, now and whoever joins later."""
-        self._tell(MARKET_STATUS, protocol.encode_market(market))
+        self._tell(MARKET_STATUS, Frame(protocol.encode_market(market)))
 
-    def _tell(self, kind: str, notice: bytes) -> None:
+    def _tell(self, kind: str, notice: Frame) -> None:
         self._notices[kind] = notice
         for outboxes in self._groups.values():
             for outbox in outboxes:

@@ -1,9 +1,12 @@
 """The gateway at work: follow every partition, flush the changes of each window, serve every client until told to stop."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -12,12 +15,15 @@ from websockets.asyncio.server import serve as listen
 
 from services.gateway.close_codes import GOING_AWAY, TRY_LATER
 from services.gateway.connection import PATH, Connection, route
+from services.gateway.deflate import SharedDeflate
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
 from services.gateway.measures import HOP, Tally, note_end
 from services.gateway.outbox import Limits
+from services.gateway.rounds import Rounds
 from services.gateway.settings import GatewaySettings
+from services.gateway.wire import WRITE_LIMIT, Wire
 from shared import metrics
 from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError
@@ -34,6 +40,12 @@ LOAD_SECONDS = 5.0
 """How long a client that came before the first snapshots waits for them, before it is asked to come back."""
 MOST_MESSAGE_BYTES = 4096
 MOST_QUEUED_FRAMES = 4
+SYSTEM_BUFFER_BYTES = 65_536
+"""What the system keeps for a client that does not read (it doubles this), before the outbox does: so much of what a slow client
+gets is old. By default it grows to megabytes."""
+MOST_CONNECTING = 4096
+"""At once: who comes while so many wait to be accepted is not heard by the system and tries again after a second. The system's own
+bound (`net.core.somaxconn`) holds, too."""
 HANDSHAKE_SECONDS = 5.0
 LAST_SECONDS = 1.0
 
@@ -56,6 +68,8 @@ class Gateway:
         self._changed = asyncio.Event()
         self._loaded = asyncio.Event()
         self._connections: set[Connection] = set()
+        self._busy: set[Connection] = set()
+        self._visits: Rounds[Connection] = Rounds(self._limits.visit_seconds)
         self._sent = Tally()
         self._hub = Hub(settings.partitions, lambda: time.time_ns() // 1_000_000, self._on_change)
         self._show()
@@ -65,7 +79,7 @@ class Gateway:
 
         def waiting() -> list[int]:
             # In the thread that answers: a copy, as clients come and go meanwhile.
-            return [connection.waiting for connection in tuple(self._connections)]
+            return [connection.waiting for connection in tuple(self._busy)]
 
         metrics.GATEWAY_CLIENTS.set_function(lambda: len(self._connections))
         metrics.GATEWAY_SUBSCRIPTIONS.set_function(lambda: self._hub.subscriptions)
@@ -119,8 +133,14 @@ class Gateway:
             self._hub.watch(now())
             self._confirm()
             self._sent.move()
-            for connection in self._connections:
-                connection.check(now())
+            self._look_at_clients(now())
+
+    def _look_at_clients(self, now: float) -> None:
+        for connection in tuple(self._busy):
+            connection.check(now)
+        idle = cache(self._hub.encode_idle)
+        for connection in self._visits.due(now):
+            connection.visit(now, idle)
 
     def _confirm(self) -> None:
         if not self._hub.is_loaded:
@@ -147,22 +167,32 @@ class Gateway:
     async def _listen(self) -> Server:
         host, port = self._settings.gateway_host, self._settings.gateway_port
         try:
-            return await listen(
+            server = await listen(
                 self._attend, host, port,
                 process_request=route,
-                # On each connection alone it costs 64 KiB and compresses the same message again for every client.
-                compression=None,
+                create_connection=Wire,
+                compression=None,  # that is, not the one that compresses the same message again for every client
+                extensions=[SharedDeflate()],
+                write_limit=WRITE_LIMIT,
+                ping_interval=None,  # that is, not by a task for each: see `visit`
+                start_serving=False,
                 max_size=MOST_MESSAGE_BYTES,
                 max_queue=MOST_QUEUED_FRAMES,
                 open_timeout=HANDSHAKE_SECONDS,
                 server_header=None,
+                backlog=MOST_CONNECTING,
             )  # fmt: skip
+            for listener in server.sockets:  # whose connections inherit it
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_BUFFER_BYTES)
+            await server.start_serving()
+            return server
         except OSError as error:
             raise ConfigurationError((address_problem("GATEWAY", host, port, error),)) from error
 
     async def _attend(self, websocket: ServerConnection) -> None:
-        connection = Connection(websocket, self._hub, self._limits, self._sent)
+        connection = Connection(cast(Wire, websocket), self._hub, self._limits, self._sent, self._busy)
         self._connections.add(connection)
+        self._visits.enter(connection, asyncio.get_running_loop().time())
         try:
             if await self._is_loaded_in_time(websocket):
                 await connection.run()
@@ -170,6 +200,8 @@ class Gateway:
                 await connection.close(TRY_LATER)
         finally:
             self._connections.discard(connection)
+            self._busy.discard(connection)
+            self._visits.leave(connection)
             note_end(websocket.protocol)
 
     async def _is_loaded_in_time(self, websocket: ServerConnection) -> bool:

@@ -17,15 +17,23 @@ PATIENCE_SECONDS = 10
 class Client:
     """`async with Client(port, query)`; `receive` gives messages, `prices` what they add up to."""
 
-    def __init__(self, port: int, query: str = "", path: str = "/ws/stocks/", socket: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        query: str = "",
+        path: str = "/ws/stocks/",
+        socket: socket.socket | None = None,
+        compression: str | None = "deflate",
+    ) -> None:
         self.url = f"ws://127.0.0.1:{port}{path}{query}"
         self._socket = socket
+        self._compression = compression
         self.prices: dict[str, tuple[int, Decimal]] = {}
         self.alert_ids: list[str] = []
         self.websocket: ClientConnection
 
     async def __aenter__(self) -> "Client":
-        self.websocket = await connect(self.url, proxy=None, ping_interval=None, sock=self._socket)
+        self.websocket = await connect(self.url, proxy=None, ping_interval=None, sock=self._socket, compression=self._compression)
         return self
 
     async def __aexit__(self, *_: object) -> None:

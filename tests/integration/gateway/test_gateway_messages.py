@@ -136,7 +136,8 @@ async def test_ping_is_answered_with_the_cursor_of_what_was_sent(market: Market,
 
 
 async def test_client_that_was_sent_nothing_gets_an_empty_update(market: Market, redis_url: str) -> None:
-    async with running_gateway(redis_url, limits=Limits(idle_seconds=0.1)) as port, Client(port, "?tickers=KO") as client:
+    limits = Limits(idle_seconds=0.1, visit_seconds=0.1)
+    async with running_gateway(redis_url, limits=limits) as port, Client(port, "?tickers=KO") as client:
         first = await client.receive()
         await market.trade("AAPL", "1")
         while (message := await client.receive())["cursor"] == first["cursor"]:

@@ -50,7 +50,7 @@ def small_socket(port: int) -> socket.socket:
 @asynccontextmanager
 async def stalled_client(port: int) -> AsyncIterator[Client]:
     """A client that reads nothing after its first message until it is told to."""
-    async with Client(port, socket=small_socket(port)) as client:
+    async with Client(port, socket=small_socket(port), compression=None) as client:
         await client.receive()
         client.websocket.transport.pause_reading()
         yield client

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.gateway.frames import Frame
 from services.gateway.hub import Hub
 from services.gateway.outbox import Limits, Outbox
 from services.gateway.protocol import ALL, Position, Subscription
 from shared.events import Enriched, Market
+from tests.unit.gateway.reading import text_of
 
 NOW_MS = 1771105102104
 LIFE = "1795346662034123-3fa9c1d2"
@@ -46,18 +48,25 @@ class Bench:
 
 class Client:
     def __init__(self, hub: Hub, wanted: Subscription, is_resuming: bool = False) -> None:
-        self.outbox = Outbox(hub.encode_pending, lambda: None, Limits(), 0.0)
+        self.frames: list[Frame] = []
+        self.outbox = Outbox(hub.encode_pending, self.frames.append, Limits(), 0.0)
         hub.join(self.outbox, wanted, is_resuming=is_resuming)
 
     def read(self) -> list[dict[str, Any]]:
-        return [json.loads(part) for part in iter(lambda: self.outbox.take(0.0), None)]
+        """Everything there is to read; the client keeps up from now on."""
+        if self.outbox.is_busy:
+            self.outbox.on_drained()
+        return [json.loads(text_of(frame)) for frame in self.take()]
 
-    def read_one(self) -> dict[str, Any]:
-        """One message; the client counts as busy until it reads on."""
-        part = self.outbox.take(0.0)
-        assert part is not None
-        message: dict[str, Any] = json.loads(part)
-        return message
+    def take(self) -> list[Frame]:
+        taken = self.frames.copy()
+        self.frames.clear()
+        return taken
+
+    def read_one(self) -> None:
+        """The first message; the client counts as busy until it reads on."""
+        self.outbox.on_paused(0.0)
+        assert len(self.take()) == 1
 
 
 @pytest.fixture
@@ -142,8 +151,30 @@ def test_clients_with_the_same_set_get_the_same_bytes(bench: Bench) -> None:
         client.read()
     bench.apply(enriched("AAPL", 11))
     bench.hub.flush()
-    first, second = (client.outbox.take(0.0) for client in clients)
+    (first,), (second,) = (client.take() for client in clients)
     assert first is second
+
+
+def test_clients_that_come_at_once_get_the_same_snapshot_until_something_changes(bench: Bench) -> None:
+    first, second, other = bench.client(), bench.client(), bench.client("AAPL")
+    assert first.frames == second.frames
+    assert other.frames != first.frames
+    bench.apply(enriched("AAPL", 11))
+    assert bench.client().frames == first.frames
+    bench.hub.flush()
+    (snapshot,) = bench.client().read()
+    assert (seqs(snapshot)["AAPL"], reached(snapshot["cursor"])) == (11, [11, 20])
+    bench.load(1, 30, enriched("TSLA", 30))
+    (snapshot,) = bench.client().read()
+    assert (seqs(snapshot)["TSLA"], reached(snapshot["cursor"])) == (30, [11, 30])
+
+
+def test_snapshot_says_the_time_it_was_made_at_and_is_not_kept_for_long(bench: Bench) -> None:
+    bench.client()
+    bench.now_ms += 1000
+    bench.hub.watch(0.0)
+    (snapshot,) = bench.client().read()
+    assert snapshot["timestamp"] == "2026-02-14T21:38:23.104+00:00"
 
 
 def test_ticker_that_was_unknown_arrives_when_it_first_trades(bench: Bench) -> None:
