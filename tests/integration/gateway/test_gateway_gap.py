@@ -21,7 +21,7 @@ from tests.integration.gateway.market import CAP, PERIOD, Market
 from tests.observed import Gain
 
 P = 1
-"""TSLA's and KO's partition."""
+"""TSLA's and MSFT's partition."""
 GAPS = "tickstream_gateway_gaps_total"
 
 
