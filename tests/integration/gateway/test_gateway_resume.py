@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from redis.asyncio import Redis
@@ -50,9 +50,9 @@ async def alerts_after(market: Market, *seqs: int) -> list[str]:
     """The ids of all retained alerts after these seqs, one per partition."""
     found = []
     for p, seq in enumerate(seqs):
-        entries: list[tuple[str, dict[str, str]]] = await market.redis.xrange(streams.enriched(p))
-        alerts = [int(entry["seq"]) for _, entry in entries if entry["alert"]]
-        found += [f"{await market.incarnation(p)}.{p}.{alert}" for alert in alerts if alert > seq]
+        entries: Any = await market.redis.xrange(streams.enriched(p))
+        life = await market.incarnation(p)
+        found += [f"{life}.{p}.{entry['seq']}" for _, entry in entries if entry["alert"] and int(entry["seq"]) > seq]
     return found
 
 
@@ -154,9 +154,8 @@ async def test_client_that_goes_while_it_waits_is_let_go(market: Market, port: i
 @asynccontextmanager
 async def two_gateways(redis_url: str, port: int) -> AsyncIterator[tuple[FaultProxy, int, Client, Client]]:
     """A gateway behind a proxy, its port, and a client of each of the two."""
-    async with FaultProxy(redis_url).running() as slow, running_gateway(slow.url) as behind:
-        async with Client(port) as client, Client(behind) as its_own:
-            yield slow, behind, client, its_own
+    async with FaultProxy(redis_url).running() as slow, running_gateway(slow.url) as behind, Client(port) as one, Client(behind) as other:
+        yield slow, behind, one, other
 
 
 @pytest.mark.usefixtures("patient")
