@@ -5,6 +5,7 @@ Bounded by what the stream retains. What is asked for costs what is found: each 
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 
 from services.gateway.protocol import ALL, Subscription
 
@@ -25,11 +26,12 @@ class _Series:
         self.seqs.append(seq)
         self.texts.append(text)
 
-    def position_after(self, seq: int) -> int:
-        return bisect_right(self.seqs, seq)
+    def after(self, seq: int) -> Iterable[tuple[int, str]]:
+        start = bisect_right(self.seqs, seq)
+        return zip(self.seqs[start:], self.texts[start:], strict=True)
 
     def forget_up_to(self, seq: int) -> None:
-        gone = self.position_after(seq)
+        gone = bisect_right(self.seqs, seq)
         del self.seqs[:gone], self.texts[:gone]
 
 
@@ -52,14 +54,10 @@ class AlertIndex:
     def since(self, seq: int, wanted: Subscription) -> list[str]:
         """The alerts of the wanted tickers with a greater seq, in their order; all there were if `seq` is not below the floor."""
         if wanted == ALL:
-            return self._all.texts[self._all.position_after(seq) :]
-        found = [
-            alert
-            for ticker in self._of.keys() & wanted
-            for series in (self._of[ticker],)
-            for start in (series.position_after(seq),)
-            for alert in zip(series.seqs[start:], series.texts[start:], strict=True)
-        ]
+            return [text for _, text in self._all.after(seq)]
+        found: list[tuple[int, str]] = []
+        for ticker in self._of.keys() & wanted:
+            found += self._of[ticker].after(seq)
         return [text for _, text in sorted(found)]
 
     def forget_up_to(self, seq: int) -> None:

@@ -14,6 +14,8 @@ CHECK_SECONDS = 0.05
 
 async def catch_up(hub: Hub, since: str, websocket: ServerConnection) -> None:
     """Return once the cursor can be answered, is in the future for good, or nobody waits for an answer any more."""
+    if not hub.is_behind(since):
+        return
     gone = asyncio.ensure_future(websocket.wait_closed())
     try:
         with suppress(TimeoutError):
