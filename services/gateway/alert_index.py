@@ -38,8 +38,8 @@ class _Series:
 class AlertIndex:
     """Every alert above `floor`, the greatest seq up to which some may be missing: trimmed, or deleted unread."""
 
-    def __init__(self, floor: int = 0) -> None:
-        self.floor = floor
+    def __init__(self) -> None:
+        self.floor = 0
         self._all = _Series()
         self._of: defaultdict[str, _Series] = defaultdict(_Series)
 
