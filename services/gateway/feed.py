@@ -152,12 +152,9 @@ class Feed:
             await self._set_up()
 
     async def _read_retained(self, scan: "_Scan") -> None:
-        """Take the next of the retained entries, and what was found with the last of them; a new incarnation begins anew."""
+        """Take the next of the retained entries, and all that was found with the last of them."""
         found = await read(self._redis, STREAM, self._partition, scan.alerts.after, count=self._size.count, block_ms=0)
         await reach(CrashPoint.GATEWAY_RETAINED_READ)
-        if found.incarnation != scan.found.incarnation:
-            self._scan = None
-            return
         self._size.on_read(len(found.entries))
         scan.alerts.take(found.entries)
         scan.tell(asyncio.get_running_loop().time())
@@ -169,7 +166,8 @@ class Feed:
         gap_seq = await read_gap_seq(self._redis, self._partition)
         current = await head(self._redis, self._partition)
         self._scan = None
-        if current.incarnation == scan.found.incarnation:  # else what was looked at may be another life of the stream
+        # Else what was looked at may be another life of the stream, and is looked at anew.
+        if current.incarnation == scan.found.incarnation:
             self._load(scan, kept, gap_seq)
 
     def _load(self, scan: "_Scan", kept: Retained, gap_seq: int) -> None:

@@ -142,9 +142,10 @@ async def test_cursor_from_the_future_is_refused_in_the_end(market: Market, port
 
 @pytest.mark.usefixtures("patient")
 async def test_client_that_goes_while_it_waits_is_let_go(market: Market, port: int) -> None:
-    async with Client(port, f"?since={await cursor_at(market, 0, 9)}"):
-        async with asyncio.timeout(10):
-            while total("gateway", "tickstream_gateway_clients") < 1:
+    async with Client(port) as client:
+        await client.receive()  # it is loaded: nothing else is waited for
+        async with Client(port, f"?since={await cursor_at(market, 0, 9)}"), asyncio.timeout(10):
+            while total("gateway", "tickstream_gateway_clients") < 2:
                 await asyncio.sleep(0.01)
     async with asyncio.timeout(10):
         while total("gateway", "tickstream_gateway_clients"):
