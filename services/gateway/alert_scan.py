@@ -32,10 +32,8 @@ class AlertScan:
         self._index = AlertIndex()
 
     def take(self, entries: Entries) -> None:
-        """Take the entries that follow `after`; none: there are no more."""
+        """Take the entries that follow `after`; none: there are no more. Those above `newest` are left to who reads on."""
         self.is_whole = not entries or not is_after(self._last_id, entries[-1][0])
-        if self.is_whole:
-            entries = [entry for entry in entries if not is_after(entry[0], self._last_id)]
         for _, entry in entries:
             if entry[-2:] != NO_ALERT:
                 self._keep(entry)

@@ -53,7 +53,7 @@ def packed(value: object) -> str:
         packed({"a": 1}),
         packed([[LIFE, 1]]) + "!",
         urlsafe_b64encode(b"\x91" * 3000).decode(),
-        "A" * (MOST_CURSOR_CHARACTERS + 1),
+        encode_cursor([Position(LIFE, 2**53)] * 100),
     ],
 )
 def test_what_no_gateway_gave_is_unreadable(text: str) -> None:

@@ -270,6 +270,16 @@ def test_what_can_never_be_answered_is_said_at_once_and_what_may_come_is_waited_
     assert judge(cursor, [known, known]) is outcome
 
 
+def test_index_keeps_nothing_of_what_it_forgets() -> None:
+    index = AlertIndex()
+    for seq, ticker in enumerate(TICKERS, start=1):
+        index.add(seq, ticker, f"alert {seq}")
+    index.forget_up_to(2)
+    assert (len(index), index.floor, index.since(2, ALL), list(index._of)) == (1, 2, ["alert 3"], [TICKERS[2]])
+    index.forget_up_to(1)
+    assert (len(index), index.floor) == (1, 2)
+
+
 def test_entries_that_are_no_alerts_are_passed_over_by_a_scan() -> None:
     entry = ["seq", "3", "ticker", "V", "price", "1", "ts", "1", "source", "x", "tick_id", "1-0", "sma", "1", "alert", "bullish"]
     scan = AlertScan(0, Head(life(1), (), {}), 3, "5-9")
