@@ -182,7 +182,7 @@ class Proof:
         )
 
     async def check_alerts_seen(self, book: Book, *, all_of_them: bool = True) -> None:
-        """What a client was told are alerts that there are; unless it was away, all of them."""
+        """What a client was told are alerts that there are; all of them, unless it was not subscribed to all the time."""
         wanted = await self.alerts()
         if all_of_them:
             assert sorted(book.alerts) == sorted(wanted)

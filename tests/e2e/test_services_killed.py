@@ -36,7 +36,7 @@ async def test_a_service_killed_again_and_again_loses_and_doubles_nothing(name: 
     await proof.check_alerts_seen(viewer.book)
 
 
-async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_and_no_alert_that_was_none(
+async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_and_every_alert_once(
     pipeline: Pipeline, proof: Proof
 ) -> None:
     chance = random_moments("gateway")
@@ -57,7 +57,7 @@ async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_an
             await run_to_the_end(pipeline, proof, viewer)
     await proof.check_all()
     proof.check_prices(viewer.book.stocks.values())
-    await proof.check_alerts_seen(viewer.book, all_of_them=False)
+    await proof.check_alerts_seen(viewer.book)
 
 
 async def test_of_two_of_each_one_killed_is_replaced_by_the_other(pipeline: Pipeline, proof: Proof) -> None:

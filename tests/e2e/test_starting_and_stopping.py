@@ -63,7 +63,7 @@ async def test_sigterm_in_mid_run_ends_each_service_with_0_and_the_next_one_goes
         # What was given back had not to be taken over.
         assert not [line for service in running.values() for line in service.said("lease taken") if "former" in line]
     await proof.check_all()
-    await proof.check_alerts_seen(viewer.book, all_of_them=False)
+    await proof.check_alerts_seen(viewer.book)
 
 
 @asynccontextmanager

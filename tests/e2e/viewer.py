@@ -115,10 +115,13 @@ class Book:
         assert list(alert) == ["id", "ticker", "direction", "price", "sma", "ts", "seq"]
         name, ticker, seq = alert["id"], alert["ticker"], int(alert["seq"])
         assert name not in self._ids_of_connection, f"alert {name} came twice in one connection"
-        assert seq > self._alert_seqs.get(ticker, 0), f"alerts of {ticker} went back to seq {seq}"
         self._ids_of_connection.add(name)
+        if name in self.alerts:  # the cursor of the message that brought it first was cut off
+            assert alert == self.alerts[name]
+            return
+        assert seq > self._alert_seqs.get(ticker, 0), f"alerts of {ticker} went back to seq {seq}"
         self._alert_seqs[ticker] = seq
-        self.alerts.setdefault(name, alert)
+        self.alerts[name] = alert
 
 
 class Viewer:

@@ -234,7 +234,7 @@ class Walk:
 @asynccontextmanager
 async def walking(name: str, pipeline: Pipeline, proof: Proof) -> AsyncIterator[Walk]:
     """The other services at work while steps are walked; then all must be as if nothing had happened."""
-    async with playing_slowly(pipeline, proof, is_seen_whole=name != "gateway") as (running, viewer):
+    async with playing_slowly(pipeline, proof) as (running, viewer):
         await end(running[name])
         yield Walk(name, pipeline, proof, viewer)
         if name != "fetcher":
@@ -242,13 +242,8 @@ async def walking(name: str, pipeline: Pipeline, proof: Proof) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def playing_slowly(
-    pipeline: Pipeline, proof: Proof, *, is_seen_whole: bool = True
-) -> AsyncIterator[tuple[dict[str, Service], Viewer]]:
-    """One of each service at work, and a client; then the rest of the file is played fast, and all must be exact.
-
-    Without `is_seen_whole` the client may have missed alerts.
-    """
+async def playing_slowly(pipeline: Pipeline, proof: Proof) -> AsyncIterator[tuple[dict[str, Service], Viewer]]:
+    """One of each service at work, and a client; then the rest of the file is played fast, and all must be exact."""
     async with pipeline:
         await pipeline.migrate()
         running = {name: pipeline.start(name) for name in ("gateway", "persister", "analyzer")}
@@ -263,7 +258,7 @@ async def playing_slowly(
     assert not [service for service in pipeline.started if "duplicate key" in service.text]
     await proof.check_all()
     proof.check_prices(viewer.book.stocks.values())
-    await proof.check_alerts_seen(viewer.book, all_of_them=is_seen_whole)
+    await proof.check_alerts_seen(viewer.book)
 
 
 async def end(service: Service) -> None:

@@ -22,7 +22,7 @@ Running = Callable[..., AbstractAsyncContextManager[int]]
 
 @pytest.fixture
 async def market(redis: Redis) -> Market:
-    """A deployment with two partitions: TSLA and KO in one, AAPL and MSFT in the other."""
+    """A deployment with two partitions: TSLA and MSFT in one, AAPL and KO in the other."""
     market = Market(redis, partitions=2)
     await market.open()
     return market

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.analyzer.state_machine import StateMachine
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
-from services.gateway.hub import Hub
+from services.gateway.hub import History, Hub
 from services.gateway.protocol import Position
 from shared import streams
 from shared.events import Enriched
@@ -21,7 +21,7 @@ from tests.integration.gateway.market import CAP, PERIOD, Market
 from tests.observed import Gain
 
 P = 1
-"""TSLA's and KO's partition."""
+"""TSLA's and MSFT's partition."""
 GAPS = "tickstream_gateway_gaps_total"
 
 
@@ -29,7 +29,10 @@ class SteppedFeed(Feed):
     """Reads when the test says so, as one that was paused does."""
 
     async def step(self) -> None:
+        """One read; a snapshot with all the reads that belong to it."""
         await self._step()
+        while self._scan is not None:
+            await self._step()
 
 
 @asynccontextmanager
@@ -45,9 +48,9 @@ class ToldHub(Hub):
         super().__init__(2, lambda: 0, lambda: None)
         self.reasons: list[str | None] = []
 
-    def load(self, partition: int, position: Position, events: Iterable[Enriched], lost: str | None = None) -> None:
+    def load(self, partition: int, position: Position, events: Iterable[Enriched], history: History, lost: str | None = None) -> None:
         self.reasons.append(lost)
-        super().load(partition, position, events, lost)
+        super().load(partition, position, events, history, lost)
 
 
 @pytest.fixture
