@@ -162,6 +162,7 @@ class GuardedConnection(ServerConnection):
         self._is_failed = True
         self.protocol.fail(close.code, reason(close))
         self.send_data()
+        self.transport.resume_reading()  # paused by what is queued, it would not see the other side hang up
         self._cut_soon()
 
     def _cut_soon(self) -> None:
