@@ -201,9 +201,9 @@ GATEWAY_HANDSHAKES = _gauge(
 GATEWAY_REFUSED = _counter(
     GATEWAY,
     "tickstream_gateway_refused_total",
-    "Connections refused: `path`, `token_in_url`, `origin`, `address` (per-address cap), `full` (cap), `dropped` (far above a cap), and "
-    "tokens that were `token_missing`, `_malformed`, of a wrong `_algorithm`, `_signature` or `_audience`, with wrong `_claims`, "
-    "`_expired` or `_not_yet_valid`.",
+    "Connections refused: `path`, `token_in_url`, `origin`, `address` (its cap), `full` (the cap), `dropped` (far above a cap), and tokens "
+    "by their fault: `token_missing`, `token_malformed`, `token_algorithm`, `token_signature`, `token_claims`, `token_expired`, "
+    "`token_not_yet_valid`, `token_audience`.",
     "reason",
 )
 GATEWAY_SUBSCRIPTIONS = _gauge(GATEWAY, "tickstream_gateway_subscriptions", "Different sets of tickers that clients hold.")

@@ -167,7 +167,7 @@ async def test_handshake_with_a_bad_token_is_not_saved_by_a_good_one(guarded: in
         code_of("Sec-WebSocket-Protocol: bearer, x"),
         code_of(f"Sec-WebSocket-Protocol: bearer, {good}", "Authorization: Bearer x"),
     )
-    assert codes == [4401] * 4
+    assert set(codes) == {4401}
 
 
 async def test_credentials_of_another_scheme_are_no_token(guarded: int) -> None:
