@@ -151,7 +151,7 @@ class GuardedConnection(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Take a frame, if it is not one too many."""
         if self._is_failed:
-            return  # came together with the one too many
+            return  # in the same piece of the network as the one too many: thousands, each of which would be failed anew
         if isinstance(event, Frame) and not self._bucket.take(self.loop.time()):
             self._fail(TOO_MANY_REQUESTS)
         else:

@@ -4,13 +4,12 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.e2e.pipeline import Pipeline
-from tests.keys import RSA, SECRET, public_pem, sign
+from tests.keys import SECRET, sign
 
 
 async def end(url: str, *, bearer: str = "", offered: str = "", first: str = "") -> int:
@@ -28,11 +27,9 @@ async def end(url: str, *, bearer: str = "", offered: str = "", first: str = "")
         return closed.rcvd.code if closed.rcvd else -1
 
 
-@pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
-async def test_log_at_any_level_holds_neither_key_nor_token(pipeline: Pipeline, tmp_path: Path, algorithm: str) -> None:
-    signing, checking = (SECRET, SECRET) if algorithm == "HS256" else (RSA, public_pem(RSA))
-    (tmp_path / "key").write_text(checking)
-    good, bad = sign({"sub": "somebody"}, signing, algorithm), sign({"sub": "nobody"}, SECRET + "!")
+async def test_log_at_its_most_talkative_holds_neither_key_nor_token(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(SECRET)
+    good, bad = sign({"sub": "somebody"}), sign({"sub": "nobody"}, SECRET + "!")
     async with pipeline:
         await pipeline.migrate()
         gateway = pipeline.start("gateway", GATEWAY_AUTH="jwt", GATEWAY_JWT_KEY_FILE=str(tmp_path / "key"), LOG_LEVEL="debug")
@@ -46,7 +43,5 @@ async def test_log_at_any_level_holds_neither_key_nor_token(pipeline: Pipeline, 
         await pipeline.until(gateway.has_said("connections were refused"), "what was refused to be told")
         await pipeline.stop()
         pipeline.check_logs()
-    secret_parts = [part for token in (good, bad) for part in token.split(".")[1:]] + [
-        line for line in checking.splitlines() if len(line) > 40
-    ]
-    assert [part for part in secret_parts if part in gateway.text] == []
+    secrets = [SECRET, *(part for token in (good, bad) for part in token.split(".")[1:])]
+    assert [secret for secret in secrets if secret in gateway.text] == []

@@ -90,6 +90,7 @@ async def test_behind_a_trusted_proxy_each_client_has_a_cap_of_its_own(redis_url
         assert await comes("2001:db8:0:1::2") == 101
         assert await comes("garbage") == 101
         assert await comes("other garbage") == 429  # both count for the proxy
+        assert {await comes(f"203.0.113.{n}") for n in range(2 * LEAST_SPARE)} == {101}
     await everybody_left()
 
 
@@ -277,4 +278,4 @@ async def test_client_that_never_hangs_up_after_a_close_is_cut(port: int) -> Non
         await client.opened()
         client.send(frame(b" " * 4097))
         assert (await client.end()).code == 1009
-    await everybody_left()
+        await everybody_left()

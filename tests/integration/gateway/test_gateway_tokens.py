@@ -223,13 +223,20 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 async def test_token_that_expires_ends_the_connection_and_a_newer_one_goes_on(guarded: int, later: Callable[[float], None]) -> None:
     soon = int(time.time()) + 1000
-    async with Holder(guarded, sign({"exp": soon})) as old, Holder(guarded, sign({"exp": soon}), "?tickers=KO") as renewed:
+    async with (
+        Holder(guarded, sign({"exp": soon})) as old,
+        Holder(guarded, sign({"exp": soon}), "?tickers=KO") as renewed,
+        Holder(guarded, sign({})) as shortened,
+    ):
+        await shortened.send(action="auth", token=sign({"exp": soon}))
+        await shortened.receive_type("subscribed")
         await old.receive()
         await renewed.receive()
         await renewed.send(action="auth", token=sign({"exp": soon + 5000}))
         assert set((await renewed.receive())["tickers"]) == {"KO"}
         later(2000)
         assert await close_of(old) == (4401, "unauthorized")
+        assert await close_of(shortened) == (4401, "unauthorized")
         await renewed.send(action="ping")
         assert (await renewed.receive())["type"] == "pong"
         later(20_000)
