@@ -140,6 +140,7 @@ class GuardedConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Take what the network brings, as long as it is within the bounds."""
         if self.protocol.state is CONNECTING:
+            # Frames would count, too: a client must wait for the answer before it sends any (RFC 6455, 4.1).
             self._handshake_bytes += len(data)
             if self._handshake_bytes > MOST_HANDSHAKE_BYTES:
                 self.transport.abort()

@@ -61,9 +61,12 @@ async def stalled_client(port: int) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def silent_socket(port: int) -> AsyncIterator[socket.socket]:
-    """A socket that shakes hands and never reads."""
-    silent = small_socket(port)
-    await asyncio.get_running_loop().sock_sendall(silent, HANDSHAKE)
+    """A socket that shakes hands and never reads what comes after that."""
+    silent, loop = small_socket(port), asyncio.get_running_loop()
+    await loop.sock_sendall(silent, HANDSHAKE)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await loop.sock_recv(silent, 1)
     yield silent
     silent.close()
 
