@@ -195,6 +195,17 @@ PERSISTER_LAG = _gauge(
 )
 
 GATEWAY_CLIENTS = _gauge(GATEWAY, "tickstream_gateway_clients", "Clients connected.")
+GATEWAY_HANDSHAKES = _gauge(
+    GATEWAY, "tickstream_gateway_handshakes", "Connections that have yet to be let in; many of them that stay: somebody holds places."
+)
+GATEWAY_REFUSED = _counter(
+    GATEWAY,
+    "tickstream_gateway_refused_total",
+    "Connections refused: `path`, `token_in_url`, `origin`, `address` (its cap), `full` (the cap), `dropped` (far above a cap), and tokens "
+    "by their fault: `token_missing`, `token_malformed`, `token_algorithm`, `token_signature`, `token_claims`, `token_expired`, "
+    "`token_not_yet_valid`, `token_audience`.",
+    "reason",
+)
 GATEWAY_SUBSCRIPTIONS = _gauge(GATEWAY, "tickstream_gateway_subscriptions", "Different sets of tickers that clients hold.")
 GATEWAY_MESSAGES = _counter(GATEWAY, "tickstream_gateway_messages_sent_total", "Messages sent to clients.")
 GATEWAY_BYTES = _counter(GATEWAY, "tickstream_gateway_sent_bytes_total", "Bytes of messages sent to clients, as framed and compressed.")

@@ -17,15 +17,7 @@ from shared.logging import redact
 
 DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
 
-NOT_AVAILABLE = (
-    "FINNHUB_WS_URL",
-    "GATEWAY_WORKERS",
-    "GATEWAY_AUTH",
-    "GATEWAY_JWT_KEY",
-    "GATEWAY_ALLOWED_ORIGINS",
-    "GATEWAY_MAX_CONNECTIONS",
-    "GATEWAY_MAX_CONNECTIONS_PER_IP",
-)
+NOT_AVAILABLE = ("FINNHUB_WS_URL", "GATEWAY_WORKERS")
 """Variables of the contract that a later version brings."""
 
 SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")
@@ -35,7 +27,8 @@ SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")
 S = TypeVar("S", bound="Settings")
 
 
-def _split(value: object) -> object:
+def split(value: object) -> object:
+    """The parts of a comma list, if it is text."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -65,7 +58,7 @@ def lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-TickerList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_a_ticker)]
+TickerList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(_each_a_ticker)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_scheme)]
 PostgresqlUrl = Annotated[SecretStr, AfterValidator(_postgresql_scheme)]
 

@@ -26,6 +26,8 @@ class CloseCode(NamedTuple):
 
 
 GOING_AWAY = CloseCode(1001, Reconnect.AFTER_HINT, "going away")
+PROTOCOL_ERROR = CloseCode(1002, Reconnect.NEVER, "protocol error")
+NOT_UTF8 = CloseCode(1007, Reconnect.NEVER, "not UTF-8")
 MESSAGE_TOO_BIG = CloseCode(1009, Reconnect.NEVER, "message too big")
 FAULT = CloseCode(1011, Reconnect.AFTER_HINT, "fault")
 RESTART = CloseCode(1012, Reconnect.AFTER_HINT, "restart")
@@ -37,7 +39,7 @@ SLOW_CONSUMER = CloseCode(4408, Reconnect.AFTER_HINT, "slow consumer")
 TOO_MANY_REQUESTS = CloseCode(4429, Reconnect.AFTER_HINT, "too many requests")
 
 CLOSE_CODES = (
-    GOING_AWAY, MESSAGE_TOO_BIG, FAULT, RESTART, TRY_LATER,
+    GOING_AWAY, PROTOCOL_ERROR, NOT_UTF8, MESSAGE_TOO_BIG, FAULT, RESTART, TRY_LATER,
     BAD_MESSAGES, UNAUTHORIZED, FORBIDDEN, SLOW_CONSUMER, TOO_MANY_REQUESTS,
 )  # fmt: skip
 
@@ -49,5 +51,9 @@ def reason(close: CloseCode, jitter: Callable[[], float] = random) -> str:
     """
     if close.reconnect is not Reconnect.AFTER_HINT:
         return close.meaning
-    seconds = FIRST_HINT_SECONDS + (LAST_HINT_SECONDS - FIRST_HINT_SECONDS) * jitter()
-    return f"{close.meaning}; reconnect in {seconds:.1f} s"
+    return f"{close.meaning}; reconnect in {hint_seconds(jitter):.1f} s"
+
+
+def hint_seconds(jitter: Callable[[], float] = random) -> float:
+    """How long one client is asked to wait; `jitter` gives 0 to 1."""
+    return FIRST_HINT_SECONDS + (LAST_HINT_SECONDS - FIRST_HINT_SECONDS) * jitter()

@@ -5,42 +5,33 @@ until it drains. So a client that does not read delays nobody.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
-from http import HTTPStatus
 
 import structlog
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from services.gateway import protocol
+from services.gateway.authorization import Authorization
 from services.gateway.catching_up import catch_up
-from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, CloseCode, reason
+from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, UNAUTHORIZED, CloseCode, reason
 from services.gateway.frames import Frame, Frames
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
 from services.gateway.outbox import Limits, Outbox
-from services.gateway.protocol import Error, Opening, Ping, Subscribe, Unsubscribe
+from services.gateway.permits import Permit
+from services.gateway.protocol import MOST_ERRORS, Auth, Error, ErrorCode, Opening, Ping, Subscribe, Subscription, Unsubscribe
 from services.gateway.pulse import Pulse, Sign
 from services.gateway.wire import Wire
 
-PATH = "/ws/stocks"
-HEALTH_PATH = "/healthz"
-MOST_ERRORS = 10
 CLOSE_SECONDS = 2.0
 """For the close frame to get out and be answered. Then the connection is cut: a client that does not read never answers."""
+LOOK_SECONDS = 3600.0
+"""A token that lasts longer is looked at again: a wall clock can be set, and a timer holds only so much."""
+NO_TOKENS = Error(ErrorCode.NOT_SUPPORTED, "this gateway takes no token")
+BAD_TOKEN = Error(ErrorCode.UNAUTHORIZED, "this token is not accepted")
 
 log = structlog.get_logger(__name__)
-
-
-def route(connection: ServerConnection, request: Request) -> Response | None:
-    """Answer what is plain HTTP; None lets the WebSocket handshake go on."""
-    path = request.path.partition("?")[0]
-    if path == HEALTH_PATH and request.method == "GET":
-        return connection.respond(HTTPStatus.OK, "ok\n")
-    if path in (PATH, f"{PATH}/", HEALTH_PATH):
-        return None
-    return connection.respond(HTTPStatus.NOT_FOUND, f"not found; the stream is at {PATH}/\n")
 
 
 class Connection:
@@ -49,12 +40,16 @@ class Connection:
     It is in `busy` while its bytes wait for the network: `check` is for those alone, `visit` for everybody now and then.
     """
 
-    def __init__(self, wire: Wire, hub: Hub, limits: Limits, sent: Tally, busy: "set[Connection]") -> None:
+    def __init__(self, wire: Wire, hub: Hub, limits: Limits, sent: Tally, busy: "set[Connection]", authorization: Authorization) -> None:
         self._wire = wire
         self._hub = hub
         self._limits = limits
         self._busy = busy
+        self._authorization = authorization
+        self._permit = Permit()
+        self._expiry: asyncio.TimerHandle | None = None
         self._errors = 0
+        self._end: CloseCode | None = None
         self._is_open = False
         self._drained: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -68,8 +63,10 @@ class Connection:
         """How much waits for this client: messages, prices, alerts."""
         return self._outbox.waiting
 
-    async def run(self) -> None:
-        """Send and receive until either side closes; never raises for what a client did."""
+    async def run(self, permit: Permit) -> None:
+        """Send what the permit allows and receive until either side closes; never raises for what a client did."""
+        self._permit = permit
+        self._expect_expiry()
         try:
             opening = protocol.parse_query(self._query())
             if opening.since is not None:
@@ -83,16 +80,20 @@ class Connection:
             await self.close(FAULT)
         finally:
             self._hub.leave(self._outbox)
+            self._forget_expiry()
 
     def _query(self) -> str:
         request = self._wire.request
         return request.path.partition("?")[2] if request else ""
 
     def _open(self, opening: Opening) -> None:
-        self._hub.join(self._outbox, opening.tickers, opening.since)
+        allowed, refused = self._permit.split(opening.tickers)
+        wanted = protocol.add(frozenset(), allowed)
+        self._hub.join(self._outbox, frozenset() if isinstance(wanted, Error) else wanted, opening.since)
         self._is_open = True
-        if opening.malformed:
-            self._refuse(protocol.bad_tickers(opening.malformed))
+        self._refuse_names(opening.malformed, refused)
+        if isinstance(wanted, Error):
+            self._refuse(wanted)
 
     def on_paused(self) -> None:
         """Bytes wait in the transport: from now on the outbox keeps what comes."""
@@ -130,31 +131,70 @@ class Connection:
             if self._outbox.is_busy:
                 self._drained = self._wire.loop.create_future()
                 await self._drained
-            if self._errors >= MOST_ERRORS:
-                await self.close(BAD_MESSAGES)
+            if self._end is not None:
+                await self.close(self._end)
 
     def _obey(self, message: str) -> None:
         match protocol.parse_command(message):
             case Ping():
                 self._outbox.put(Frame(protocol.encode_pong(self._hub.cursor)))
             case Subscribe(tickers, malformed):
-                self._subscribe(protocol.add(self._outbox.subscription, tickers), malformed)
+                allowed, refused = self._permit.split(tickers)
+                self._refuse_names(malformed, refused)
+                self._subscribe(protocol.add(self._outbox.subscription, allowed))
             case Unsubscribe(tickers, malformed):
-                self._subscribe(protocol.remove(self._outbox.subscription, tickers), malformed)
+                self._refuse_names(malformed)
+                self._subscribe(protocol.remove(self._outbox.subscription, tickers))
+            case Auth(token) if self._authorization.takes_tokens:
+                self._renew(self._authorization.judge(token))
+            case Auth():
+                self._refuse(NO_TOKENS)
             case Error() as error:
                 self._refuse(error)
 
-    def _subscribe(self, wanted: protocol.Subscription | Error, malformed: tuple[str, ...]) -> None:
-        if malformed:
-            self._refuse(protocol.bad_tickers(malformed))
+    def _subscribe(self, wanted: Subscription | Error) -> None:
         if isinstance(wanted, Error):
             self._refuse(wanted)
         else:
             self._hub.change(self._outbox, wanted)
 
+    def _renew(self, permit: Permit | None) -> None:
+        """Go on with another token, without what it does not allow; a bad one ends the connection."""
+        if permit is None:
+            self._end = UNAUTHORIZED
+            self._refuse(BAD_TOKEN)
+            return
+        self._permit = permit
+        self._expect_expiry()
+        self._hub.change(self._outbox, permit.split(self._outbox.subscription)[0])
+
+    def _refuse_names(self, malformed: tuple[str, ...], refused: Subscription = frozenset()) -> None:
+        if malformed:
+            self._refuse(protocol.bad_tickers(malformed))
+        if refused:
+            self._refuse(protocol.forbidden_tickers(refused))
+
     def _refuse(self, error: Error) -> None:
         self._errors += 1
+        if self._errors >= MOST_ERRORS:
+            self._end = self._end or BAD_MESSAGES
         self._outbox.put(Frame(protocol.encode_error(error)))
+
+    def _expect_expiry(self) -> None:
+        """Close when the token ends, by the wall clock."""
+        self._forget_expiry()
+        if self._permit.expires_at is None:
+            return
+        left_seconds = self._permit.expires_at - time.time()
+        if left_seconds <= 0:
+            self._begin_to_close(UNAUTHORIZED, "closing, the token has expired")
+        else:
+            self._expiry = asyncio.get_running_loop().call_later(min(left_seconds, LOOK_SECONDS), self._expect_expiry)
+
+    def _forget_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
     def check(self, now: float) -> None:
         """Act on how a busy client keeps up, at `now` seconds of the loop's clock; called every so often."""

@@ -17,6 +17,10 @@ from shared.events import Enriched, Market, is_ticker, iso
 
 MOST_PER_MESSAGE = 1000
 """Stocks, and alerts, of one message: 9 000 alerts in one exceeded a default client's 1 MiB."""
+MOST_TICKERS = 1000
+"""Of one subscription; `*` is one name. Each different set costs a flush an encoding of its own."""
+MOST_ERRORS = 10
+"""Until the connection is closed."""
 NAMES_SHOWN = 5
 MOST_CURSOR_CHARACTERS = 4096
 """The longest cursor we give, of 64 partitions, has 3 100."""
@@ -36,6 +40,8 @@ class ErrorCode(StrEnum):
     BAD_ACTION = "bad_action"
     BAD_TICKER = "bad_ticker"
     NOT_SUPPORTED = "not_supported"
+    TOO_MANY_TICKERS = "too_many_tickers"
+    UNAUTHORIZED = "unauthorized"
 
 
 class Error(NamedTuple):
@@ -63,6 +69,15 @@ class Ping(NamedTuple):
     """Ask for a cursor."""
 
 
+class Auth(NamedTuple):
+    """Show a token, the first one or a newer one."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Auth(…)"
+
+
 class Opening(NamedTuple):
     """What the query of the URL asks for."""
 
@@ -78,7 +93,7 @@ class Position(NamedTuple):
     seq: int
 
 
-Command = Subscribe | Unsubscribe | Ping | Error
+Command = Subscribe | Unsubscribe | Ping | Auth | Error
 Cursor = tuple[Position, ...]
 
 _to_json = msgspec.json.Encoder().encode
@@ -102,7 +117,8 @@ def parse_command(text: str) -> Command:
         case "unsubscribe":
             return _with_tickers(Unsubscribe, message)
         case "auth":
-            return Error(ErrorCode.NOT_SUPPORTED, "this gateway takes no token")
+            token = message.get("token")
+            return Auth(token if isinstance(token, str) else "")
         case _:
             return Error(ErrorCode.BAD_ACTION, "action must be subscribe, unsubscribe, ping or auth")
 
@@ -134,9 +150,12 @@ def parse_query(query: str) -> Opening:
     return Opening(tickers, malformed, fields["since"][-1] if "since" in fields else None)
 
 
-def add(held: Subscription, more: Subscription) -> Subscription:
+def add(held: Subscription, more: Subscription) -> Subscription | Error:
     """The subscription after `subscribe`."""
-    return ALL if ALL in (held, more) else held | more
+    wanted = ALL if ALL in (held, more) else held | more
+    if len(wanted) > MOST_TICKERS:
+        return Error(ErrorCode.TOO_MANY_TICKERS, f"{len(wanted)} tickers; a connection may have {MOST_TICKERS}, or all of them with *")
+    return wanted
 
 
 def remove(held: Subscription, names: Subscription) -> Subscription | Error:
@@ -150,9 +169,17 @@ def remove(held: Subscription, names: Subscription) -> Subscription | Error:
 
 def bad_tickers(malformed: Sequence[str]) -> Error:
     """The error for names that are no tickers."""
-    shown = ", ".join(repr(name[:40]) for name in malformed[:NAMES_SHOWN])
-    more = f" and {len(malformed) - NAMES_SHOWN} more" if len(malformed) > NAMES_SHOWN else ""
-    return Error(ErrorCode.BAD_TICKER, f"not a ticker: {shown}{more}")
+    return Error(ErrorCode.BAD_TICKER, f"not a ticker: {_some(malformed)}")
+
+
+def forbidden_tickers(refused: Subscription) -> Error:
+    """The error for tickers that the token does not allow."""
+    return Error(ErrorCode.UNAUTHORIZED, f"the token does not allow {_some(sorted(refused))}")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:NAMES_SHOWN])
+    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown
 
 
 def encode_stock(event: Enriched) -> str:

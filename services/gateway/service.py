@@ -13,9 +13,12 @@ from redis.asyncio import Redis
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 
-from services.gateway.close_codes import GOING_AWAY, TRY_LATER
-from services.gateway.connection import PATH, Connection, route
+from services.gateway.admission import PATH
+from services.gateway.authorization import Authorization, Check
+from services.gateway.close_codes import GOING_AWAY, TRY_LATER, CloseCode
+from services.gateway.connection import Connection
 from services.gateway.deflate import SharedDeflate
+from services.gateway.entrance import Bounds, Entrance, choose_subprotocol
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
@@ -46,7 +49,6 @@ gets is old. By default it grows to megabytes."""
 MOST_CONNECTING = 4096
 """At once: who comes while so many wait to be accepted is not heard by the system and tries again after a second. The system's own
 bound (`net.core.somaxconn`) holds, too."""
-HANDSHAKE_SECONDS = 5.0
 LAST_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -62,9 +64,12 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 class Gateway:
     """One hub, fed by every partition, and the connections of its clients."""
 
-    def __init__(self, settings: GatewaySettings, limits: Limits | None = None) -> None:
+    def __init__(self, settings: GatewaySettings, limits: Limits | None = None, bounds: Bounds | None = None) -> None:
         self._settings = settings
         self._limits = limits or Limits()
+        self._bounds = bounds or Bounds()
+        self._entrance = Entrance(settings, self._bounds)
+        self._authorization = Authorization(_check(settings), self._bounds.token_seconds, self._entrance.note)
         self._changed = asyncio.Event()
         self._loaded = asyncio.Event()
         self._connections: set[Connection] = set()
@@ -82,6 +87,7 @@ class Gateway:
             return [connection.waiting for connection in tuple(self._busy)]
 
         metrics.GATEWAY_CLIENTS.set_function(lambda: len(self._connections))
+        metrics.GATEWAY_HANDSHAKES.set_function(lambda: self._entrance.places.unfinished)
         metrics.GATEWAY_SUBSCRIPTIONS.set_function(lambda: self._hub.subscriptions)
         metrics.GATEWAY_INDEXED_ALERTS.set_function(lambda: self._hub.indexed_alerts)
         metrics.GATEWAY_REDIS_STALE.set_function(lambda: self._hub.is_stale)
@@ -134,6 +140,7 @@ class Gateway:
             self._hub.watch(now())
             self._confirm()
             self._sent.move()
+            self._entrance.report(now())
             self._look_at_clients(now())
 
     def _look_at_clients(self, now: float) -> None:
@@ -170,8 +177,9 @@ class Gateway:
         try:
             server = await listen(
                 self._attend, host, port,
-                process_request=route,
-                create_connection=Wire,
+                process_request=self._entrance.answer,
+                select_subprotocol=choose_subprotocol,
+                create_connection=self._entrance.create_connection,
                 compression=None,  # that is, not the one that compresses the same message again for every client
                 extensions=[SharedDeflate()],
                 write_limit=WRITE_LIMIT,
@@ -179,7 +187,7 @@ class Gateway:
                 start_serving=False,
                 max_size=MOST_MESSAGE_BYTES,
                 max_queue=MOST_QUEUED_FRAMES,
-                open_timeout=HANDSHAKE_SECONDS,
+                open_timeout=self._bounds.handshake_seconds,
                 server_header=None,
                 backlog=MOST_CONNECTING,
             )  # fmt: skip
@@ -191,12 +199,15 @@ class Gateway:
             raise ConfigurationError((address_problem("GATEWAY", host, port, error),)) from error
 
     async def _attend(self, websocket: ServerConnection) -> None:
-        connection = Connection(cast(Wire, websocket), self._hub, self._limits, self._sent, self._busy)
+        connection = Connection(cast(Wire, websocket), self._hub, self._limits, self._sent, self._busy, self._authorization)
         self._connections.add(connection)
         self._visits.enter(connection, asyncio.get_running_loop().time())
         try:
-            if await self._is_loaded_in_time(websocket):
-                await connection.run()
+            permit = await self._authorization.permit(websocket)
+            if isinstance(permit, CloseCode):
+                await connection.close(permit)
+            elif await self._is_loaded_in_time(websocket):
+                await connection.run(permit)
             else:
                 await connection.close(TRY_LATER)
         finally:
@@ -212,3 +223,12 @@ class Gateway:
             loaded.cancel()
             gone.cancel()
         return self._loaded.is_set()
+
+
+def _check(settings: GatewaySettings) -> Check | None:
+    """What tokens are judged by; None where nobody needs one."""
+    if settings.gateway_jwt_key is None:
+        return None
+    from services.gateway.tokens import TokenCheck  # takes 15 MB: only where it is needed
+
+    return TokenCheck(settings.gateway_jwt_key.get_secret_value(), settings.gateway_jwt_audience)

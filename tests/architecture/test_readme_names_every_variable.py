@@ -28,6 +28,7 @@ CHOSEN = {
     "SOURCE": "`finnhub` if a key is set, else `simulated`",
     "FETCH_INTERVAL_SECONDS": "60, simulated 1",
     "REPLAY_ID": "digest of file and TICKERS",
+    "GATEWAY_ALLOWED_ORIGINS": "same host name, any port",
     "GATEWAY_PUBLIC_URL": "the page's host, GATEWAY_PORT",
     "LOG_FORMAT": "`json` unless a terminal reads it",
     "METRICS_PORT": "0 = off; `make run`: 9101 upwards",

@@ -11,6 +11,11 @@ BAD = {
     "gateway": {
         "GATEWAY_PORT": "99999",
         "GATEWAY_FLUSH_SECONDS": "-1",
+        "GATEWAY_JWT_KEY": f"-----BEGIN PRIVATE KEY-----{SECRET}",
+        "GATEWAY_ALLOWED_ORIGINS": "https://example.org,example.org",
+        "GATEWAY_MAX_CONNECTIONS": "-1",
+        "GATEWAY_MAX_CONNECTIONS_PER_IP": "few",
+        "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8,10.0.0.1/8",
         "LOG_LEVEL": "loud",
         "METRICS_PORT": "70000",
         "REDIS_CLUSTER": "perhaps",
@@ -23,7 +28,7 @@ BAD = {
         "GATEWAY_PUBLIC_URL": "gateway",
     },
     "persister": {"DATABASE_URL": f"mysql://me:{SECRET}@db/x", "PARTITIONS": "65", "LEASE_SECONDS": "soon"},
-    "analyzer": {"SMA_PERIOD": "1", "REPLAY_WINDOW_SECONDS": "-1", "STREAM_CAP": "0", "GATEWAY_AUTH": "jwt"},
+    "analyzer": {"SMA_PERIOD": "1", "REPLAY_WINDOW_SECONDS": "-1", "STREAM_CAP": "0", "FINNHUB_WS_URL": "wss://h"},
     "fetcher": {
         "SOURCE": "finnhub-stream",
         "TICKERS": "AAPL,lower",
@@ -34,8 +39,8 @@ BAD = {
         "EXCHANGE": "New York",
     },
 }
-HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY")
-NOT_AVAILABLE = ("GATEWAY_AUTH", "SOURCE")
+HIDDEN = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")
+NOT_AVAILABLE = ("FINNHUB_WS_URL", "SOURCE")
 
 
 def lines_by_variable(service: Service) -> dict[str, str]:

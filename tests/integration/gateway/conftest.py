@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.admin.embedded import find_free_port
+from services.gateway.entrance import Bounds
 from services.gateway.feed import BLOCK_SECONDS
 from services.gateway.outbox import Limits
 from services.gateway.service import Gateway
@@ -29,13 +31,15 @@ async def market(redis: Redis) -> Market:
 
 
 @asynccontextmanager
-async def running_gateway(url: str, *, partitions: int = 2, flush_seconds: float = 0.0, limits: Limits | None = None) -> AsyncIterator[int]:
-    """Run a gateway and yield its port; leaving is what SIGTERM does."""
+async def running_gateway(
+    url: str, *, partitions: int = 2, flush_seconds: float = 0.0, limits: Limits | None = None, bounds: Bounds | None = None, **more: Any
+) -> AsyncIterator[int]:
+    """Run a gateway, with `more` settings, and yield its port; leaving is what SIGTERM does."""
     settings = GatewaySettings(
         redis_url=SecretStr(url), partitions=partitions, sma_period=PERIOD,
-        gateway_port=find_free_port(), gateway_flush_seconds=flush_seconds,
+        gateway_port=find_free_port(), gateway_flush_seconds=flush_seconds, **more,
     )  # fmt: skip
-    gateway, stop = Gateway(settings, limits), asyncio.Event()
+    gateway, stop = Gateway(settings, limits, bounds), asyncio.Event()
     async with connect(url, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening() as server:
         for listener in server.sockets:
             # By default the system buffers megabytes for a client that does not read, before the gateway feels it.

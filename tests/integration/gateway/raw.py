@@ -1,82 +1,104 @@
-"""A client made of bytes: it says and sees exactly what is on the wire."""
+"""A client that keeps to nothing: a TCP connection that sends the bytes of the test and tells what came back."""
 
 import asyncio
-import socket
-import struct
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from websockets.frames import Opcode
 
-from services.gateway.frames import encode_frame
-from tests.integration.gateway.client import PATIENCE_SECONDS
-
-DEFLATE = "permessage-deflate"
-
-
-class RawFrame(NamedTuple):
-    """A frame as it was received: its first byte, its payload, and all of it."""
-
-    first: int
-    payload: bytes
-    whole: bytes
+PATIENCE_SECONDS = 15
+REQUEST = (
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
 
 
-class RawClient:
-    """`async with raw_client(port)`: frames one by one, without the parser of a library."""
+def request(path: str = "/ws/stocks/", *headers: str, host: str = "127.0.0.1:8001") -> bytes:
+    """An opening handshake with more headers."""
+    return "\r\n".join([REQUEST.format(path=path, host=host).rstrip(), *headers, "", ""]).encode()
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: str) -> None:
-        self._reader = reader
+
+def frame(payload: bytes = b"", opcode: int = Opcode.TEXT, *, fin: bool = True, reserved: int = 0, mask: bool = True) -> bytes:
+    """A frame of a client, or what no client may send."""
+    key = os.urandom(4)
+    head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])
+    size = len(payload)
+    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2) if size < 1 << 16 else b"\x7f" + size.to_bytes(8)
+    if not mask:
+        return head + length + payload
+    masked = bytes(byte ^ key[n % 4] for n, byte in enumerate(payload))
+    return head + bytes([length[0] | 0x80]) + length[1:] + key + masked
+
+
+@dataclass
+class End:
+    """How a connection ended: the close frame's code and reason; 0 if there was none."""
+
+    code: int
+    reason: str = ""
+
+
+class Raw:
+    """One TCP connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
         self.writer = writer
-        self.answer = answer
-        """Headers of the handshake."""
 
-    @property
-    def extensions(self) -> str | None:
-        """What the gateway accepted."""
-        lines = [line.partition(": ") for line in self.answer.split("\r\n")]
-        return next((value for name, _, value in lines if name.lower() == "sec-websocket-extensions"), None)
+    def send(self, *data: bytes) -> None:
+        """Send bytes; what the other side does with them is seen when reading."""
+        self.writer.write(b"".join(data))
 
-    async def read_frame(self) -> RawFrame:
-        """The next frame, of whatever kind."""
+    async def head(self) -> tuple[int, str]:
+        """Status and head of an HTTP answer; 0 if the connection ended without one."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            head = await self._reader.readexactly(2)
-            length = await self._reader.readexactly({126: 2, 127: 8}.get(head[1], 0))
-            payload = await self._reader.readexactly(int.from_bytes(length, "big") if length else head[1])
-        return RawFrame(head[0], payload, head + length + payload)
+            try:
+                text = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return 0, ""
+        return int(text.split(" ")[1]), text
 
-    async def read_close(self) -> tuple[int, str]:
-        """Read up to the close frame: its code and reason."""
-        while (frame := await self.read_frame()).first & 0x0F != Opcode.CLOSE:
-            pass
-        return struct.unpack("!H", frame.payload[:2])[0], frame.payload[2:].decode()
+    async def opened(self, path: str = "/ws/stocks/", *headers: str) -> "Raw":
+        """Shake hands."""
+        self.send(request(path, *headers))
+        assert (await self.head())[0] == 101
+        return self
 
-    def send(self, opcode: Opcode, payload: bytes, *, fin: bool = True, rsv1: bool = False) -> None:
-        """Send a frame, masked (with zeros) as a client's must be."""
-        head = encode_frame(fin << 7 | rsv1 << 6 | opcode, payload)[: -len(payload) or None]
-        self.writer.write(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
+    async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Opcode and payload of every frame until the end."""
+        while True:
+            try:
+                head = await self.reader.readexactly(2)
+                length = head[1]
+                if length >= 126:
+                    length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
+                yield head[0] & 15, await self.reader.readexactly(length)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+
+    async def end(self) -> End:
+        """Read to the end of the TCP connection, which must come although this side keeps it open."""
+        end = End(0)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for opcode, payload in self.frames():
+                if opcode == Opcode.CLOSE:
+                    end = End(int.from_bytes(payload[:2]), payload[2:].decode())
+        return end
+
+    async def is_cut(self) -> None:
+        """Wait until the other side hung up, saying nothing."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with suppress(ConnectionError):
+                assert await self.reader.read() == b""
 
 
 @asynccontextmanager
-async def raw_client(port: int, *offers: str, query: str = "") -> AsyncIterator[RawClient]:
-    """Shake hands, offering extensions."""
+async def raw(port: int) -> AsyncIterator[Raw]:
+    """A connection that is given up at the end whatever is left of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [
-        f"GET /ws/stocks/{query} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13",
-        *(f"Sec-WebSocket-Extensions: {offer}" for offer in offers),
-    ]  # fmt: skip
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    answer = (await reader.readuntil(b"\r\n\r\n")).decode()
-    assert " 101 " in answer, answer
     try:
-        yield RawClient(reader, writer, answer)
+        yield Raw(reader, writer)
     finally:
         writer.transport.abort()
-
-
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Cut a connection without a word, as a host does that crashed and came back."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

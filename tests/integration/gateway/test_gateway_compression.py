@@ -13,7 +13,7 @@ from services.gateway import frames
 from tests.integration.gateway.client import Client
 from tests.integration.gateway.conftest import running_gateway
 from tests.integration.gateway.market import Market
-from tests.integration.gateway.raw import DEFLATE, raw_client
+from tests.integration.gateway.raw_frames import DEFLATE, raw_client
 
 BOTH = f"{DEFLATE}; server_no_context_takeover; client_no_context_takeover"
 PLAIN, COMPRESSED = 0x81, 0xC1

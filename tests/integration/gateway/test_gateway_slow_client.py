@@ -10,8 +10,10 @@ import pytest
 from redis.asyncio import Redis
 from websockets.frames import Frame, Opcode
 
+from services.gateway.entrance import Bounds
 from services.gateway.outbox import Limits
 from services.gateway.protocol import Subscription, encode_subscribed
+from services.gateway.rates import Rate
 from tests.integration.gateway.client import Client
 from tests.integration.gateway.conftest import running_gateway
 from tests.integration.gateway.market import Market
@@ -22,6 +24,7 @@ HANDSHAKE = (
 )
 TICKERS = 500
 PATIENT = Limits(stall_seconds=600.0)
+ANY_RATE = Bounds(rate=Rate(burst=10**9))
 
 
 @pytest.fixture
@@ -58,9 +61,12 @@ async def stalled_client(port: int) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def silent_socket(port: int) -> AsyncIterator[socket.socket]:
-    """A socket that shakes hands and never reads."""
-    silent = small_socket(port)
-    await asyncio.get_running_loop().sock_sendall(silent, HANDSHAKE)
+    """A socket that shakes hands and never reads what comes after that."""
+    silent, loop = small_socket(port), asyncio.get_running_loop()
+    await loop.sock_sendall(silent, HANDSHAKE)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await loop.sock_recv(silent, 1)
     yield silent
     silent.close()
 
@@ -162,7 +168,7 @@ async def test_client_that_asks_and_does_not_read_is_not_obeyed_further(
     commands = [json.dumps({"action": action, "tickers": ["*"]}) for action in ("unsubscribe", "subscribe")]
     frames = b"".join(Frame(Opcode.TEXT, command.encode()).serialize(mask=True, extensions=[]) for command in commands)
     async with (
-        running_gateway(redis_url, partitions=1, limits=Limits(stall_seconds=0.5)) as port,
+        running_gateway(redis_url, partitions=1, limits=Limits(stall_seconds=0.5), bounds=ANY_RATE) as port,
         silent_socket(port) as silent,
     ):
         await send_until_cut(silent, frames * 100)
@@ -172,7 +178,7 @@ async def test_client_that_asks_and_does_not_read_is_not_obeyed_further(
 async def test_pings_of_a_client_that_does_not_read_do_not_pile_up(market: Market, redis_url: str) -> None:
     ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True, extensions=[])
     async with (
-        running_gateway(redis_url, partitions=1, limits=Limits(stall_seconds=0.5)) as port,
+        running_gateway(redis_url, partitions=1, limits=Limits(stall_seconds=0.5), bounds=ANY_RATE) as port,
         silent_socket(port) as silent,
     ):
         await send_until_cut(silent, ping * 1000)

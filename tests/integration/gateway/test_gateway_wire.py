@@ -22,7 +22,7 @@ from services.gateway.wire import WRITE_LIMIT, Wire
 from tests.integration.gateway.client import PATIENCE_SECONDS, Client
 from tests.integration.gateway.conftest import running_gateway
 from tests.integration.gateway.market import Market
-from tests.integration.gateway.raw import raw_client, reset
+from tests.integration.gateway.raw_frames import raw_client, reset
 from tests.integration.gateway.test_gateway_slow_client import HANDSHAKE, PATIENT, TICKERS, fill, small_socket, stalled_client
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

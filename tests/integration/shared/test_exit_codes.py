@@ -139,10 +139,10 @@ async def test_an_error_while_draining_exits_with_1(start: Start) -> None:
 
 
 async def test_bad_variables_exit_with_2_one_line_each_and_nothing_else(start: Start) -> None:
-    code, errors = await end(await start("pass", PARTITIONS="0", LEASE_SECONDS="x", REDIS_URL="http://user:hunter22@h", GATEWAY_AUTH="1"))
+    code, errors = await end(await start("pass", PARTITIONS="0", LEASE_SECONDS="x", REDIS_URL="http://user:hunter22@h", FINNHUB_WS_URL="1"))
     assert code == 2
     assert [line.split(": ")[0] for line in errors.splitlines()] == [
-        "GATEWAY_AUTH=1", "REDIS_URL=(hidden)", "PARTITIONS=0", "LEASE_SECONDS=x",
+        "FINNHUB_WS_URL=1", "REDIS_URL=(hidden)", "PARTITIONS=0", "LEASE_SECONDS=x",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway import protocol
-from services.gateway.protocol import ALL, Error, ErrorCode, Ping, Position, Subscribe, Unsubscribe
+from services.gateway.protocol import ALL, MOST_TICKERS, Auth, Error, ErrorCode, Ping, Position, Subscribe, Unsubscribe
 from shared.events import Enriched
 
 NOW_MS = 1771105102104
@@ -111,7 +111,6 @@ def test_small_messages_are_those_of_the_contract() -> None:
         ('{"action":["ping"]}', "bad_action"),
         ('{"action":"subscribe"}', "bad_ticker"),
         ('{"action":"subscribe","tickers":"AAPL"}', "bad_ticker"),
-        ('{"action":"auth","token":"x"}', "not_supported"),
     ],
 )
 def test_command_that_cannot_be_done_is_refused_with_its_code(text: str, code: str) -> None:
@@ -128,6 +127,28 @@ def test_malformed_tickers_are_named_and_the_rest_applies() -> None:
 def test_star_among_names_means_all() -> None:
     assert protocol.parse_command('{"action":"subscribe","tickers":["AAPL","*"]}') == Subscribe(ALL, ())
     assert protocol.parse_command('{"action":"unsubscribe","tickers":["*"]}') == Unsubscribe(ALL, ())
+
+
+@pytest.mark.parametrize(("text", "token"), [('"abc"', "abc"), ("null", ""), ("7", ""), ('["abc"]', "")])
+def test_token_is_text_or_nothing_and_never_shown(text: str, token: str) -> None:
+    command = protocol.parse_command(f'{{"action":"auth","token":{text}}}')
+    assert command == Auth(token)
+    assert "abc" not in f"{command!r} {command}"
+    assert protocol.parse_command('{"action":"auth"}') == Auth("")
+
+
+def test_tickers_beyond_the_bound_are_refused_and_all_of_them_are_not() -> None:
+    most = frozenset(f"T{n}" for n in range(MOST_TICKERS))
+    assert protocol.add(most, frozenset(("T1",))) == protocol.add(frozenset(), most) == most
+    refused = protocol.add(most, frozenset(("KO",)))
+    assert isinstance(refused, Error)
+    assert refused.code is ErrorCode.TOO_MANY_TICKERS
+    assert protocol.add(most, ALL) == ALL
+
+
+def test_tickers_that_a_token_does_not_allow_are_named() -> None:
+    error = protocol.forbidden_tickers(frozenset(f"T{n}" for n in range(9)))
+    assert error == (ErrorCode.UNAUTHORIZED, "the token does not allow 'T0', 'T1', 'T2', 'T3', 'T4' and 4 more")
 
 
 def test_ping_may_carry_what_this_version_does_not_know() -> None:

@@ -71,7 +71,7 @@ def test_every_variable_of_the_contract_is_either_read_by_a_service_or_refused()
     models = (AnalyzerSettings, ApiSettings, FetcherSettings, GatewaySettings, PersisterSettings, UpSettings)
     read = {name.upper() for model in models for name in model.model_fields}
     assert set(CONTRACT) - read == set(NOT_AVAILABLE)
-    assert read - set(CONTRACT) == {"SCALE", "API_CORS_ORIGINS"}
+    assert read - set(CONTRACT) == {"SCALE", "API_CORS_ORIGINS", "GATEWAY_JWT_AUDIENCE", "GATEWAY_TRUSTED_PROXIES"}
 
 
 @pytest.mark.parametrize("name", NOT_AVAILABLE)
@@ -135,12 +135,12 @@ def test_a_bad_variable_is_one_line_with_name_value_and_what_is_allowed(
 def test_all_bad_variables_are_named_at_once_one_line_each(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DATABASE_URL", "mysql://root:hunter44@localhost")
     environment.setenv("REDIS_URL_FILE", "/nowhere/secret")
-    environment.setenv("GATEWAY_AUTH", "jwt")
+    environment.setenv("FINNHUB_WS_URL", "wss://h")
     environment.setenv("PARTITIONS", "0")
     environment.setenv("SMA_PERIOD", "x")
     assert sorted(line.split("=")[0] for line in refused()) == [
         "DATABASE_URL",
-        "GATEWAY_AUTH",
+        "FINNHUB_WS_URL",
         "PARTITIONS",
         "REDIS_URL_FILE",
         "SMA_PERIOD",
