@@ -44,6 +44,7 @@ class Connection:
     def __init__(self, websocket: ServerConnection, hub: Hub, limits: Limits, sent: Tally) -> None:
         self._websocket = websocket
         self._hub = hub
+        self._limits = limits
         self._sent = sent
         self._more = asyncio.Event()
         self._answered = asyncio.Event()
@@ -62,7 +63,7 @@ class Connection:
         try:
             opening = protocol.parse_query(self._query())
             if opening.since is not None:
-                await catch_up(self._hub, opening.since, self._websocket)
+                await catch_up(self._hub, opening.since, self._websocket, self._limits.catch_up_seconds)
             self._open(opening)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send())

@@ -48,6 +48,8 @@ class Limits:
     """Without any byte leaving while there is something to send."""
     idle_seconds: float = 60.0
     """Without any message, until an empty update shows that the connection lives."""
+    catch_up_seconds: float = 2.0
+    """Until a cursor that was not reached here is none of ours."""
 
 
 class Verdict(Enum):

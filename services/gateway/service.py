@@ -32,6 +32,8 @@ READY_CHECK = "streams"
 CHECK_SECONDS = 0.25
 LOAD_SECONDS = 5.0
 """How long a client that came before the first snapshots waits for them, before it is asked to come back."""
+CATCH_UP_SECONDS = 2.0
+"""Gateways are a flush apart, and the delay of a read, or an incarnation that one has not noticed yet."""
 MOST_MESSAGE_BYTES = 4096
 MOST_QUEUED_FRAMES = 4
 HANDSHAKE_SECONDS = 5.0
@@ -52,7 +54,7 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, limits: Limits | None = None) -> None:
         self._settings = settings
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(catch_up_seconds=CATCH_UP_SECONDS + settings.gateway_flush_seconds)
         self._changed = asyncio.Event()
         self._loaded = asyncio.Event()
         self._connections: set[Connection] = set()
