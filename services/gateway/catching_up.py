@@ -7,19 +7,17 @@ from websockets.asyncio.server import ServerConnection
 
 from services.gateway.hub import Hub
 
-CATCH_UP_SECONDS = 2.0
-"""Gateways are a flush apart, the delay of a read, or an incarnation that one has not noticed yet. After that it is no true cursor."""
 CHECK_SECONDS = 0.05
 
 
-async def catch_up(hub: Hub, since: str, websocket: ServerConnection) -> None:
-    """Return once the cursor can be answered, is in the future for good, or nobody waits for an answer any more."""
+async def catch_up(hub: Hub, since: str, websocket: ServerConnection, seconds: float) -> None:
+    """Return once the cursor can be answered, is not reached for so many seconds, or nobody waits for an answer any more."""
     if not hub.is_behind(since):
         return
     gone = asyncio.ensure_future(websocket.wait_closed())
     try:
         with suppress(TimeoutError):
-            async with asyncio.timeout(CATCH_UP_SECONDS):
+            async with asyncio.timeout(seconds):
                 while hub.is_behind(since) and not gone.done():
                     await asyncio.wait((gone,), timeout=CHECK_SECONDS)
     finally:

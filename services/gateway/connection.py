@@ -70,7 +70,7 @@ class Connection:
         try:
             opening = protocol.parse_query(self._query())
             if opening.since is not None:
-                await catch_up(self._hub, opening.since, self._wire)
+                await catch_up(self._hub, opening.since, self._wire, self._limits.catch_up_seconds)
             self._open(opening)
             await self._receive()
         except ConnectionClosed:

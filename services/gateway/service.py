@@ -41,6 +41,8 @@ READY_CHECK = "streams"
 CHECK_SECONDS = 0.25
 LOAD_SECONDS = 5.0
 """How long a client that came before the first snapshots waits for them, before it is asked to come back."""
+CATCH_UP_SECONDS = 2.0
+"""Gateways are a flush apart, and the delay of a read, or an incarnation that one has not noticed yet."""
 MOST_MESSAGE_BYTES = 4096
 MOST_QUEUED_FRAMES = 4
 SYSTEM_BUFFER_BYTES = 65_536
@@ -66,7 +68,7 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, limits: Limits | None = None, bounds: Bounds | None = None) -> None:
         self._settings = settings
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(catch_up_seconds=CATCH_UP_SECONDS + settings.gateway_flush_seconds)
         self._bounds = bounds or Bounds()
         self._entrance = Entrance(settings, self._bounds)
         self._authorization = Authorization(_check(settings), self._bounds.token_seconds, self._entrance.note)

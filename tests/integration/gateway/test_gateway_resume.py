@@ -63,12 +63,12 @@ async def cursor_at(market: Market, *seqs: int) -> str:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting shows: what is answered at all is answered without."""
-    monkeypatch.setattr("services.gateway.catching_up.CATCH_UP_SECONDS", NEVER)
+    monkeypatch.setattr("services.gateway.service.CATCH_UP_SECONDS", NEVER)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.gateway.catching_up.CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr("services.gateway.service.CATCH_UP_SECONDS", 0.1)
 
 
 @pytest.fixture
