@@ -42,12 +42,12 @@ CLOSE_CODES = (
 )  # fmt: skip
 
 
-def reason(close: CloseCode, jitter: Callable[[], float] = random) -> str:
-    """Return the text of the close frame: the meaning, and where a return is welcome the seconds to wait.
+def reason(close: CloseCode, jitter: Callable[[], float] = random, *, last_hint_seconds: float = LAST_HINT_SECONDS) -> str:
+    """Return the text of the close frame: the meaning, and where a return is welcome the seconds to wait, `last_hint_seconds` at most.
 
     Each client gets seconds of its own: a crowd that is closed at one moment must not come back at one moment.
     """
     if close.reconnect is not Reconnect.AFTER_HINT:
         return close.meaning
-    seconds = FIRST_HINT_SECONDS + (LAST_HINT_SECONDS - FIRST_HINT_SECONDS) * jitter()
+    seconds = FIRST_HINT_SECONDS + (last_hint_seconds - FIRST_HINT_SECONDS) * jitter()
     return f"{close.meaning}; reconnect in {seconds:.1f} s"

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from services.gateway import protocol
-from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, CloseCode, reason
+from services.gateway.close_codes import BAD_MESSAGES, FAULT, LAST_HINT_SECONDS, SLOW_CONSUMER, CloseCode, reason
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
 from services.gateway.outbox import Limits, Outbox, Verdict
@@ -143,12 +143,12 @@ class Connection:
             case _:
                 pass
 
-    async def close(self, close: CloseCode) -> None:
+    async def close(self, close: CloseCode, *, last_hint_seconds: float = LAST_HINT_SECONDS) -> None:
         """Close with the code and its reason; cut the connection if the client does not take part."""
         self._hub.leave(self._outbox)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._websocket.close(close.code, reason(close))
+                await self._websocket.close(close.code, reason(close, last_hint_seconds=last_hint_seconds))
         except TimeoutError:
             pass
         finally:

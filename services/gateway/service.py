@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 
 import structlog
 from redis.asyncio import Redis
@@ -12,6 +13,7 @@ from websockets.asyncio.server import serve as listen
 
 from services.gateway.close_codes import GOING_AWAY, TRY_LATER
 from services.gateway.connection import PATH, Connection, route
+from services.gateway.draining import Draining
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
@@ -35,6 +37,7 @@ LOAD_SECONDS = 5.0
 MOST_MESSAGE_BYTES = 4096
 MOST_QUEUED_FRAMES = 4
 HANDSHAKE_SECONDS = 5.0
+DRAIN_STEP_SECONDS = 0.05
 LAST_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -43,8 +46,8 @@ log = structlog.get_logger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until `stop` is set. Raise `ConfigurationError` if the port is taken or the deployment is another."""
     gateway = Gateway(settings)
-    async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening():
-        await gateway.work(redis, stop)
+    async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening() as server:
+        await gateway.work(redis, server, stop)
 
 
 class Gateway:
@@ -73,8 +76,8 @@ class Gateway:
         metrics.GATEWAY_OUTBOX_LARGEST.set_function(lambda: max(waiting(), default=0))
         metrics.GATEWAY_OUTBOX_WAITING.set_function(lambda: sum(waiting()))
 
-    async def work(self, redis: Redis, stop: asyncio.Event) -> None:
-        """Follow the streams until `stop` is set."""
+    async def work(self, redis: Redis, server: Server, stop: asyncio.Event) -> None:
+        """Follow the streams until `stop` is set and every client has been asked to go: until its turn each is served."""
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(self._flush_changes(), name="flush"), tasks.create_task(self._watch(), name="watch")]
             await until_ready(lambda: self._join(redis), what="redis", stop=stop)
@@ -84,8 +87,21 @@ class Gateway:
                 loops.append(tasks.create_task(feed.run(), name=f"feed {p}"))
             loops.append(tasks.create_task(follow_market(redis, self._hub), name="market"))
             await stop.wait()
+            await self._drain(server)
             for loop in loops:
                 loop.cancel()
+
+    async def _drain(self, server: Server) -> None:
+        """Let nobody in, and part with everybody at a rate; whoever does not answer holds up nobody."""
+        server.close(close_connections=False)
+        now = asyncio.get_running_loop().time
+        draining, going = Draining(len(self._connections), now()), set[Connection]()
+        async with asyncio.TaskGroup() as partings:
+            while staying := self._connections - going:
+                for connection in islice(staying, draining.due(now()) - len(going)):
+                    going.add(connection)
+                    partings.create_task(connection.close(GOING_AWAY, last_hint_seconds=draining.last_hint_seconds))
+                await asyncio.sleep(DRAIN_STEP_SECONDS)
 
     async def _join(self, redis: Redis) -> None:
         await join(redis, self._settings.partitions, self._settings.sma_period)
@@ -132,7 +148,7 @@ class Gateway:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Server]:
-        """Accept clients; at the end close each with a hint of its own when to come back."""
+        """Accept clients; at the end close those that are still there."""
         server = await self._listen()
         log.info("listening", url=f"ws://{self._settings.gateway_host}:{self._settings.gateway_port}{PATH}/")
         try:
@@ -156,6 +172,7 @@ class Gateway:
                 max_queue=MOST_QUEUED_FRAMES,
                 open_timeout=HANDSHAKE_SECONDS,
                 server_header=None,
+                reuse_port=self._settings.gateway_workers > 1 or None,
             )  # fmt: skip
         except OSError as error:
             raise ConfigurationError((address_problem("GATEWAY", host, port, error),)) from error
