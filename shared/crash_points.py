@@ -67,6 +67,8 @@ class CrashPoint(StrEnum):
 
     GATEWAY_SNAPSHOT_READ = "gateway.snapshot_read"
     """The hub does not have it."""
+    GATEWAY_RETAINED_READ = "gateway.retained_read"
+    """The alerts among them are not collected; the hub has neither these nor the snapshot."""
     GATEWAY_BATCH_READ = "gateway.batch_read"
     """The hub does not have it."""
     GATEWAY_BEFORE_FLUSH = "gateway.before_flush"

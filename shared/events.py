@@ -15,7 +15,7 @@ TICKER = r"[A-Z0-9][A-Z0-9.:\-]{0,31}"
 PRICE = r"(?:0|[1-9]\d{0,11})(?:\.\d{0,7}[1-9])?"
 """Canonical decimal text: at most twelve digits before the point and eight after it, no trailing zeros."""
 
-_SEQ = r"[1-9]\d{0,15}"
+SEQ = r"[1-9]\d{0,15}"
 _TIME_MS = r"\d{1,14}"
 _SOURCE = r"[a-z][a-z0-9\-]{0,31}"
 _ENTRY_ID = r"\d{1,20}-\d{1,20}"
@@ -27,7 +27,7 @@ _SMA = rf"(?:{PRICE}|1000000000000)?"
 _PLAIN = re.ASCII
 _ticker = re.compile(TICKER, _PLAIN).fullmatch
 
-_COMMON = {"seq": _SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
+_COMMON = {"seq": SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
 _TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
 _ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": _SMA, "alert": r"(?:bullish|bearish)?"}
 

@@ -217,6 +217,17 @@ GATEWAY_INCARNATIONS = _counter(
 GATEWAY_GAPS = _counter(
     GATEWAY, "tickstream_gateway_gaps_total", "Times that entries of `enriched`, or the ticks behind them, were deleted unread."
 )
+GATEWAY_RESUMES = _counter(
+    GATEWAY,
+    "tickstream_gateway_resumes_total",
+    "Clients that came back with a cursor: `recovered`, or why not: `unreadable`, `lost` (its incarnation, or what followed it), "
+    "`trimmed` (out of the window), `future` (not reached here in time).",
+    "outcome",
+)
+GATEWAY_INDEXED_ALERTS = _gauge(GATEWAY, "tickstream_gateway_indexed_alerts", "Alerts in memory for clients that come back.")
+GATEWAY_SCAN_SECONDS = _histogram(
+    GATEWAY, "tickstream_gateway_scan_seconds", "How long it took to collect the retained alerts of a partition."
+)
 GATEWAY_REDIS_STALE = _gauge(GATEWAY, "tickstream_gateway_redis_stale", "1 while clients are told that prices may be out of date.")
 
 API_REQUESTS = _counter(

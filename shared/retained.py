@@ -21,6 +21,8 @@ class Retained(NamedTuple):
     length: int
     added: int
     """Entries ever added."""
+    first_seq: int = 0
+    """The seq of the oldest entry, 0 if it has none."""
 
     def has_after(self, entry_id: str) -> bool:
         """Whether a reader that stands at `entry_id` has anything left to read."""

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from services.gateway import protocol
+from services.gateway.catching_up import catch_up
 from services.gateway.close_codes import BAD_MESSAGES, FAULT, LAST_HINT_SECONDS, SLOW_CONSUMER, CloseCode, reason
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
@@ -59,7 +60,10 @@ class Connection:
     async def run(self) -> None:
         """Send and receive until either side closes; never raises for what a client did."""
         try:
-            self._open(protocol.parse_query(self._query()))
+            opening = protocol.parse_query(self._query())
+            if opening.since is not None:
+                await catch_up(self._hub, opening.since, self._websocket)
+            self._open(opening)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send())
                 tasks.create_task(self._receive())
@@ -76,7 +80,7 @@ class Connection:
         return request.path.partition("?")[2] if request else ""
 
     def _open(self, opening: Opening) -> None:
-        self._hub.join(self._outbox, opening.tickers, is_resuming=opening.since is not None)
+        self._hub.join(self._outbox, opening.tickers, opening.since)
         self._is_open = True
         if opening.malformed:
             self._refuse(protocol.bad_tickers(opening.malformed))

@@ -1,8 +1,8 @@
 """Follows one partition of `enriched:{p}` for ever, and never takes an entry of a lost history for a new one.
 
-Starts from a snapshot and reads from its last id on. When the incarnation changes, what was read is discarded and the
-position judged first: go on, or take a new snapshot and say so. The same when seqs are missing because entries were deleted
-unread. A bad entry is counted and passed over.
+Starts from a snapshot, scans what the stream retained up to there for alerts, and reads on behind it. When the incarnation
+changes, what was read is discarded and the position judged first: go on, or begin with a new snapshot and say so. The same when
+seqs are missing because entries were deleted unread. A bad entry is counted and passed over.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.gateway.hub import Hub
+from services.gateway.alert_index import STREAM
+from services.gateway.alert_scan import AlertScan, floor_of
+from services.gateway.hub import History, Hub
 from services.gateway.measures import HOP, INCARNATIONS
 from services.gateway.protocol import Position
 from shared import metrics
@@ -28,14 +30,18 @@ from shared.latest import parse_latest
 from shared.redis.client import TRY_AGAIN
 from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
 from shared.redis.retained import look, read_gap_seq
+from shared.retained import Retained
 from shared.sequence import SequenceCheck
 
-STREAM = "enriched"
 READ_ENTRIES = 1000
 BLOCK_SECONDS = 1.0
 """How long a read waits for an entry; below the hub's patience, so that a quiet stream is not taken for a silent Redis."""
 MOST_WAIT_SECONDS = 1.0
 """Between tries while Redis is away: clients are to know soon that it is back."""
+LOOK_SECONDS = 5.0
+"""Between looks at what the stream still holds."""
+TELL_SECONDS = 5.0
+"""Between log lines of a scan that takes long."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +81,23 @@ class Batch(NamedTuple):
     holes: list[Hole]
 
 
+class _Scan:
+    """A snapshot whose alerts are being collected."""
+
+    def __init__(self, found: Snapshot, partition: int, now: float) -> None:
+        self.found = found
+        self.alerts = AlertScan(partition, found.head, found.seq, found.last_id)
+        self.began = now
+        self._partition = partition
+        self._told_at = now
+
+    def tell(self, now: float) -> None:
+        """Say every so often how far it is."""
+        if now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            log.info("collecting the retained alerts", partition=self._partition, entries=self.alerts.entries)
+
+
 class Feed:
     """One partition. `set_up` is called when the head of the partition is gone (FLUSHALL) and must be made again."""
 
@@ -86,11 +109,14 @@ class Feed:
         self._set_up = set_up
         self._backoff = Backoff(most_seconds=MOST_WAIT_SECONDS)
         self._size = BatchSize(READ_ENTRIES)
+        self._scan: _Scan | None = None
         self._head: Head | None = None
         self._last_id = "0-0"
         self._sequence = SequenceCheck(0)
         self._passed = 0
         self._lost: str | None = None
+        self._gap_seq = 0
+        self._looked_at = 0.0
         self.skipped = 0
         """Entries passed over because they were no events."""
 
@@ -112,19 +138,58 @@ class Feed:
 
     async def _step(self) -> None:
         try:
-            if self._head is None:
+            if self._scan is not None:
+                await self._read_retained(self._scan)
+            elif self._head is None:
                 found = await snapshot(self._redis, self._partition)
                 await reach(CrashPoint.GATEWAY_SNAPSHOT_READ)
-                self._load(found)
+                self._scan = _Scan(found, self._partition, asyncio.get_running_loop().time())
             else:
                 await self._read(self._head)
+                await self._let_go()
         except Unconfigured:
+            self._scan = None
             await self._set_up()
 
-    def _load(self, found: Snapshot) -> None:
+    async def _read_retained(self, scan: "_Scan") -> None:
+        """Take the next of the retained entries, and what was found with the last of them; a new incarnation begins anew."""
+        found = await read(self._redis, STREAM, self._partition, scan.alerts.after, count=self._size.count, block_ms=0)
+        await reach(CrashPoint.GATEWAY_RETAINED_READ)
+        if found.incarnation != scan.found.incarnation:
+            self._scan = None
+            return
+        self._size.on_read(len(found.entries))
+        scan.alerts.take(found.entries)
+        scan.tell(asyncio.get_running_loop().time())
+        if scan.alerts.is_whole:
+            await self._finish(scan)
+
+    async def _finish(self, scan: "_Scan") -> None:
+        kept = await look(self._redis, STREAM, self._partition)
+        gap_seq = await read_gap_seq(self._redis, self._partition)
+        current = await head(self._redis, self._partition)
+        self._scan = None
+        if current.incarnation == scan.found.incarnation:  # else what was looked at may be another life of the stream
+            self._load(scan, kept, gap_seq)
+
+    def _load(self, scan: "_Scan", kept: Retained, gap_seq: int) -> None:
+        found = scan.found
+        alerts = scan.alerts.finish(kept, max(gap_seq, self._gap_seq))
         self._head, self._last_id, self._sequence, self._passed = found.head, found.last_id, SequenceCheck(found.seq), found.passed
-        self._hub.load(self._partition, self._position(found.head), self._events_of(found.latest), self._lost)
+        history = History(found.head, alerts)
+        self._hub.load(self._partition, self._position(found.head), self._events_of(found.latest), history, self._lost)
         self._lost = None
+        self._looked_at = asyncio.get_running_loop().time()
+        metrics.GATEWAY_SCAN_SECONDS.observe(self._looked_at - scan.began)
+        log.info("alerts indexed", partition=self._partition, entries=scan.alerts.entries, alerts=len(alerts), floor=alerts.floor)
+
+    async def _let_go(self) -> None:
+        """Have the hub forget, every so often, the alerts that were trimmed."""
+        now = asyncio.get_running_loop().time()
+        if self._head is not None and now - self._looked_at >= LOOK_SECONDS:
+            kept = await look(self._redis, STREAM, self._partition)
+            self._looked_at = now
+            self._hub.forget_up_to(self._partition, floor_of(kept, self._sequence.last) or 0)
 
     async def _read(self, known: Head) -> None:
         found = await read(self._redis, STREAM, self._partition, self._last_id, count=self._size.count, block_ms=int(BLOCK_SECONDS * 1000))
@@ -148,8 +213,10 @@ class Feed:
         )  # fmt: skip
         if resolution is Resolution.CONTINUE:
             self._head = current
+            self._hub.go_on(self._partition, current)
         else:
             self._head = None
+            self._gap_seq = 0
             self._lost = resolution.name.lower()
 
     async def _take(self, known: Head, entries: Entries, newest: int) -> None:
@@ -157,7 +224,7 @@ class Feed:
         sequence = SequenceCheck(self._sequence.last)
         batch = _sort(entries, sequence, newest)
         if lost := await self._lost_among(batch.holes, entries):
-            self._lose(*lost[0])
+            self._lose(lost[0][0], lost[-1][1])
             return
         if batch.bad:
             self._skip_entries(batch.bad)
@@ -172,7 +239,7 @@ class Feed:
             return ()
         kept = await look(self._redis, STREAM, self._partition)
         if kept.was_cut(self._last_id, self._passed, (entry_id for entry_id, _ in entries)):
-            return holes[:1]
+            return holes
         gap_seq = await read_gap_seq(self._redis, self._partition)
         return [hole for hole in holes if hole[0] <= gap_seq <= hole[1]]
 
@@ -183,10 +250,14 @@ class Feed:
             self._lose(self._sequence.last + 1, newest)
 
     def _lose(self, first: int, last: int) -> None:
-        """Entries were deleted unread: let the next step take a snapshot, and clients forget what they knew."""
+        """Entries were deleted unread: let the next step take a snapshot, and clients forget what they knew.
+
+        The alerts before the hole are no answer any more to whoever stands there, since some may have been in it.
+        """
         log.error("entries were deleted before they were read", partition=self._partition, first_seq=first, last_seq=last)
         metrics.GATEWAY_GAPS.inc()
         self._head = None
+        self._gap_seq = last
         self._lost = "gap"
 
     def _position(self, known: Head) -> Position:

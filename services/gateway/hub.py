@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from services.gateway import protocol
+from services.gateway.alert_index import AlertIndex
+from services.gateway.measures import RESUMES
 from services.gateway.outbox import Outbox, Pending, Update
-from services.gateway.protocol import ALL, Parts, Position, Subscription
+from services.gateway.protocol import ALL, Cursor, Parts, Position, Subscription
+from services.gateway.resuming import Known, Outcome, judge
 from shared import metrics
 from shared.events import Enriched, Market
+from shared.incarnations import Head
 
 STALE_SECONDS = 2.0
 """Without a word from Redis. Clients are to know within three seconds."""
 
+MOST_ANSWERS = 64
+"""Kept for clients that come back together: those of a gateway that died have a few cursors and subscriptions among them."""
 
 STATUS = "status"
 MARKET_STATUS = "market_status"
@@ -34,8 +40,23 @@ class Alert(NamedTuple):
     """An alert to be sent, encoded."""
 
     partition: int
+    seq: int
     ticker: str
     text: str
+
+
+class History(NamedTuple):
+    """What a partition has behind it: its head, and the alerts its stream still holds."""
+
+    head: Head
+    alerts: AlertIndex
+
+
+class Answer(NamedTuple):
+    """To a cursor and a subscription."""
+
+    outcome: Outcome
+    parts: Parts
 
 
 class Hub:
@@ -49,6 +70,8 @@ class Hub:
         self._on_change = on_change
         self._stocks: dict[str, Stock] = {}
         self._positions: list[Position | None] = [None] * partitions
+        self._histories: dict[int, History] = {}
+        self._answers: dict[tuple[Cursor | None, Subscription], Answer] = {}
         self._cursor = ""
         self._changed: dict[str, tuple[int, Enriched]] = {}
         self._alerts: list[Alert] = []
@@ -74,9 +97,15 @@ class Hub:
         """The cursor of a client that was sent everything flushed so far."""
         return self._cursor
 
-    def load(self, partition: int, position: Position, events: Iterable[Enriched], lost: str | None = None) -> None:
+    @property
+    def indexed_alerts(self) -> int:
+        """How many alerts clients that come back can be given."""
+        return sum(len(history.alerts) for history in tuple(self._histories.values()))
+
+    def load(self, partition: int, position: Position, events: Iterable[Enriched], history: History, lost: str | None = None) -> None:
         """Take over a partition's state whole; with a reason in `lost`, tell every client to forget what it knew."""
         self._forget(partition)
+        self._histories[partition] = history
         self._stocks |= {event.ticker: Stock(partition, protocol.encode_stock(event)) for event in events}
         self._positions[partition] = position
         self._encode_cursor()
@@ -90,6 +119,17 @@ class Hub:
         self._changed = {ticker: change for ticker, change in self._changed.items() if change[0] != partition}
         self._alerts = [alert for alert in self._alerts if alert.partition != partition]
         self._reached.pop(partition, None)
+        self._answers.clear()
+
+    def go_on(self, partition: int, head: Head) -> None:
+        """Take note of a new incarnation that begins where the one before was left: nothing was lost."""
+        self._histories[partition] = self._histories[partition]._replace(head=head)
+        self._answers.clear()
+
+    def forget_up_to(self, partition: int, seq: int) -> None:
+        """Let go of the alerts that the stream does not hold any more; what was not flushed yet stays."""
+        if position := self._positions[partition]:
+            self._histories[partition].alerts.forget_up_to(min(seq, position.seq))
 
     def _tell_loss(self, reason: str) -> None:
         for wanted, outboxes in self._groups.items():
@@ -102,7 +142,8 @@ class Hub:
         for event in events:
             self._changed[event.ticker] = partition, event
             if event.alert:
-                self._alerts.append(Alert(partition, event.ticker, protocol.encode_alert(event, label(event), partition)))
+                text = protocol.encode_alert(event, label(event), partition)
+                self._alerts.append(Alert(partition, int(event.seq), event.ticker, text))
         self._reached[partition] = position
         self._on_change()
 
@@ -116,6 +157,9 @@ class Hub:
         self._stocks |= changed
         for partition, position in reached.items():
             self._positions[partition] = position
+        for alert in alerts:
+            self._histories[alert.partition].alerts.add(alert.seq, alert.ticker, alert.text)
+        self._answers.clear()
         self._encode_cursor()
         for wanted, update in self._updates(changed, alerts):
             for outbox in self._groups[wanted]:
@@ -158,12 +202,40 @@ class Hub:
         """The empty update that shows a quiet connection to be alive, with a new cursor."""
         return protocol.encode_update(self._now_ms(), self._cursor, [])
 
-    def join(self, outbox: Outbox, wanted: Subscription, *, is_resuming: bool) -> None:
-        """Queue the first message and send the outbox everything after it."""
-        # What happened since the cursor is not kept yet, so the answer to every `since` is the honest no.
-        outbox.put(*self._encode_snapshot(wanted, is_recovered=False if is_resuming else None))
+    def join(self, outbox: Outbox, wanted: Subscription, since: str | None = None) -> None:
+        """Queue the first message, with the alerts since a cursor if that is asked for, and send the outbox everything after it."""
+        outbox.put(*(self._encode_snapshot(wanted) if since is None else self._resume(wanted, since)))
         outbox.put(*self._notices.values())
         self._enter(outbox, wanted)
+
+    def is_behind(self, since: str) -> bool:
+        """Whether a cursor says that its client was sent more than was flushed here."""
+        return judge(protocol.decode_cursor(since), self._known()) is Outcome.FUTURE
+
+    def _known(self) -> list[Known]:
+        return [
+            Known(self._histories[p].head, position, self._histories[p].alerts.floor)
+            for p, position in enumerate(self._positions)
+            if position is not None
+        ]
+
+    def _resume(self, wanted: Subscription, since: str) -> Parts:
+        """The first message of a client that comes back; those that come together with equal questions share it."""
+        cursor = protocol.decode_cursor(since)
+        if (cursor, wanted) not in self._answers:
+            while len(self._answers) >= MOST_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+            self._answers[cursor, wanted] = self._answer(cursor, wanted)
+        answer = self._answers[cursor, wanted]
+        RESUMES[answer.outcome].inc()
+        return answer.parts
+
+    def _answer(self, cursor: Cursor | None, wanted: Subscription) -> Answer:
+        outcome = judge(cursor, self._known())
+        if cursor is None or outcome is not Outcome.RECOVERED:
+            return Answer(outcome, self._encode_snapshot(wanted, is_recovered=False))
+        alerts = [text for p, position in enumerate(cursor) for text in self._histories[p].alerts.since(position.seq, wanted)]
+        return Answer(outcome, self._encode_snapshot(wanted, alerts=alerts, is_recovered=True))
 
     def change(self, outbox: Outbox, wanted: Subscription) -> None:
         """Give the outbox another subscription: queue the answer, and the tickers that are new to it as a snapshot."""
@@ -196,10 +268,18 @@ class Hub:
                 del self._wanted_by[ticker]
 
     def _encode_snapshot(
-        self, wanted: Subscription, *, except_for: Subscription = frozenset(), is_recovered: bool | None = None, reason: str | None = None
+        self,
+        wanted: Subscription,
+        *,
+        except_for: Subscription = frozenset(),
+        alerts: Sequence[str] = (),
+        is_recovered: bool | None = None,
+        reason: str | None = None,
     ) -> Parts:
         texts = self._texts(wanted, except_for)
-        return protocol.encode_update(self._now_ms(), self._cursor, texts, is_snapshot=True, is_recovered=is_recovered, reason=reason)
+        return protocol.encode_update(
+            self._now_ms(), self._cursor, texts, alerts, is_snapshot=True, is_recovered=is_recovered, reason=reason
+        )
 
     def _texts(self, wanted: Subscription, except_for: Subscription = frozenset()) -> list[str]:
         if wanted == ALL:
@@ -216,6 +296,7 @@ class Hub:
 
     def watch(self, now: float) -> None:
         """Tell every client when Redis has been silent for too long, and when it is back."""
+        self._answers.clear()  # they say when they were made, and who comes later comes at another time
         silent = [p for p, heard_at in self._heard_at.items() if now - heard_at >= STALE_SECONDS]
         if bool(silent) == self.is_stale:
             return

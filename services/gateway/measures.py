@@ -2,11 +2,13 @@
 
 from websockets.protocol import Protocol
 
+from services.gateway.resuming import Outcome
 from shared import metrics
 from shared.hops import Hop
 
 HOP = Hop("analyzer_to_gateway")
 INCARNATIONS = {outcome: metrics.GATEWAY_INCARNATIONS.labels(outcome) for outcome in ("continue", "rewind", "reset")}
+RESUMES = {outcome: metrics.GATEWAY_RESUMES.labels(str(outcome)) for outcome in Outcome}
 
 
 class Tally:

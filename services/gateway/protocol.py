@@ -4,7 +4,8 @@ Prices and averages are the characters of the stream, never a float. A message i
 once per ticker, and split at the contract's bounds.
 """
 
-from base64 import urlsafe_b64encode
+import re
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from shared.events import Enriched, Market, is_ticker, iso
 MOST_PER_MESSAGE = 1000
 """Stocks, and alerts, of one message: 9 000 alerts in one exceeded a default client's 1 MiB."""
 NAMES_SHOWN = 5
+MOST_CURSOR_CHARACTERS = 4096
+"""The longest cursor we give, of 64 partitions, has 3 100."""
 
 Subscription = frozenset[str]
 ALL: Subscription = frozenset(("*",))
@@ -76,8 +79,11 @@ class Position(NamedTuple):
 
 
 Command = Subscribe | Unsubscribe | Ping | Error
+Cursor = tuple[Position, ...]
 
 _to_json = msgspec.json.Encoder().encode
+_decode_positions = msgspec.msgpack.Decoder(Cursor).decode
+_is_label = re.compile(r"\d{1,17}-[0-9a-f]{8}", re.ASCII).fullmatch
 
 
 def parse_command(text: str) -> Command:
@@ -169,6 +175,17 @@ def encode_alert(event: Enriched, incarnation: str, partition: int) -> str:
 def encode_cursor(positions: Iterable[Position]) -> str:
     """The opaque, URL-safe text of a position in every partition, in the order of the partitions."""
     return urlsafe_b64encode(msgspec.msgpack.encode(list(positions))).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> Cursor | None:
+    """The positions that `encode_cursor` put into a text; None for any other text, whoever made it up."""
+    if len(text) > MOST_CURSOR_CHARACTERS:
+        return None
+    try:
+        cursor = _decode_positions(b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True))
+    except (ValueError, RecursionError):  # of both decoders; msgspec's are kinds of it
+        return None
+    return cursor if all(_is_label(position.incarnation) and position.seq >= 0 for position in cursor) else None
 
 
 def encode_update(

@@ -72,6 +72,7 @@ class Gateway:
 
         metrics.GATEWAY_CLIENTS.set_function(lambda: len(self._connections))
         metrics.GATEWAY_SUBSCRIPTIONS.set_function(lambda: self._hub.subscriptions)
+        metrics.GATEWAY_INDEXED_ALERTS.set_function(lambda: self._hub.indexed_alerts)
         metrics.GATEWAY_REDIS_STALE.set_function(lambda: self._hub.is_stale)
         metrics.GATEWAY_OUTBOX_LARGEST.set_function(lambda: max(waiting(), default=0))
         metrics.GATEWAY_OUTBOX_WAITING.set_function(lambda: sum(waiting()))

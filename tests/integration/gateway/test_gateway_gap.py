@@ -1,7 +1,7 @@
 """Entries deleted before the gateway read them: clients are told once, hold what is true, and a hole that is no loss is none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 
 from services.analyzer.state_machine import StateMachine
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
-from services.gateway.hub import Hub
+from services.gateway.hub import History, Hub
+from services.gateway.protocol import Position
 from shared import streams
+from shared.events import Enriched
 from shared.redis import log
 from shared.redis.client import connect
 from tests.integration.gateway.client import Client
@@ -27,7 +29,10 @@ class SteppedFeed(Feed):
     """Reads when the test says so, as one that was paused does."""
 
     async def step(self) -> None:
+        """One read; a snapshot with all the reads that belong to it."""
         await self._step()
+        while self._scan is not None:
+            await self._step()
 
 
 @asynccontextmanager
@@ -43,9 +48,9 @@ class ToldHub(Hub):
         super().__init__(2, lambda: 0, lambda: None)
         self.reasons: list[str | None] = []
 
-    def load(self, partition: int, position: object, events: object, lost: str | None = None) -> None:
+    def load(self, partition: int, position: Position, events: Iterable[Enriched], history: History, lost: str | None = None) -> None:
         self.reasons.append(lost)
-        super().load(partition, position, events, lost)  # type: ignore[arg-type]
+        super().load(partition, position, events, history, lost)
 
 
 @pytest.fixture

@@ -89,14 +89,6 @@ async def test_malformed_ticker_in_the_query_is_told_after_the_snapshot_and_the_
         assert (await client.receive())["stocks"][0]["ticker"] == "AAPL"
 
 
-async def test_since_is_answered_honestly_until_resuming_is_there(port: int) -> None:
-    async with Client(port) as client:
-        cursor = (await client.receive())["cursor"]
-    async with Client(port, f"?since={cursor}") as client:
-        message = await client.receive()
-        assert (message["snapshot"], message["recovered"], message["alerts"]) == (True, False, [])
-
-
 async def test_subscribing_and_unsubscribing_while_the_market_moves(market: Market, port: int) -> None:
     await market.trade("MSFT", "7")
     async with Client(port, "?tickers=AAPL") as client:

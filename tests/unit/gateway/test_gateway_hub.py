@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway.hub import Hub
+from services.gateway.alert_index import AlertIndex
+from services.gateway.hub import History, Hub
 from services.gateway.outbox import Limits, Outbox
 from services.gateway.protocol import ALL, Position, Subscription
 from shared.events import Enriched, Market
+from shared.incarnations import Head
 
 NOW_MS = 1771105102104
 LIFE = "1795346662034123-3fa9c1d2"
@@ -33,21 +35,21 @@ class Bench:
         self.changes += 1
 
     def load(self, partition: int, seq: int, *events: Enriched, lost: str | None = None) -> None:
-        self.hub.load(partition, Position(LIFE, seq), events, lost)
+        self.hub.load(partition, Position(LIFE, seq), events, History(Head(LIFE, (), {}), AlertIndex()), lost)
 
     def apply(self, *events: Enriched) -> None:
         for event in events:
             partition = 0 if event.ticker[0] < "N" else 1
             self.hub.apply(partition, Position(LIFE, int(event.seq)), [event], lambda _: LIFE)
 
-    def client(self, *tickers: str, is_resuming: bool = False) -> "Client":
-        return Client(self.hub, frozenset(tickers) or ALL, is_resuming)
+    def client(self, *tickers: str, since: str | None = None) -> "Client":
+        return Client(self.hub, frozenset(tickers) or ALL, since)
 
 
 class Client:
-    def __init__(self, hub: Hub, wanted: Subscription, is_resuming: bool = False) -> None:
+    def __init__(self, hub: Hub, wanted: Subscription, since: str | None = None) -> None:
         self.outbox = Outbox(hub.encode_pending, lambda: None, Limits(), 0.0)
-        hub.join(self.outbox, wanted, is_resuming=is_resuming)
+        hub.join(self.outbox, wanted, since)
 
     def read(self) -> list[dict[str, Any]]:
         return [json.loads(part) for part in iter(lambda: self.outbox.take(0.0), None)]
@@ -94,11 +96,6 @@ def test_first_message_is_a_snapshot_of_what_is_subscribed(bench: Bench) -> None
     assert (message["snapshot"], message["alerts"], seqs(message)) == (True, [], {"AAPL": 9, "TSLA": 20})
     assert "recovered" not in message
     assert reached(message["cursor"]) == [10, 20]
-
-
-def test_client_that_resumes_is_told_that_it_was_not_recovered(bench: Bench) -> None:
-    (message,) = bench.client(is_resuming=True).read()
-    assert (message["snapshot"], message["recovered"]) == (True, False)
 
 
 def test_flush_sends_the_newest_of_each_ticker_and_every_alert(bench: Bench) -> None:
