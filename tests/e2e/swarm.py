@@ -71,8 +71,8 @@ class Swimmer:
             f"ws://127.0.0.1:{port}/ws/stocks/{query}", proxy=None, compression=None, open_timeout=60, ping_interval=None
         ) as websocket:
             self._is_first, self._seen_here = True, set()
-            async for text in websocket:
-                message = parse(text)
+            while True:
+                message = parse(await websocket.recv())
                 if message["type"] == "stock_update":
                     self._take(message, asked_since=bool(query))
                     self.is_connected = True
