@@ -119,7 +119,7 @@ async def test_a_gateway_that_goes_away_in_order_costs_nobody_an_alert(forked_pi
         await swarm.until_all_are_connected()
         await play_to_the_end(pipeline, proof, fetcher)
         answers = (await swarm.until_all_have(proof))["answers"]
-        assert answers["1001"] == 10
         check_recovered(answers)
+        assert answers["1001"] == answers["recovered True"]
         await pipeline.stop()
         pipeline.check_logs()
