@@ -13,7 +13,7 @@ REQUEST = (
     b"GET /ws/stocks/ HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-TEXT, CLOSE = 0x81, 0x88
+TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 
 
 class Comer(asyncio.Protocol):
@@ -25,9 +25,11 @@ class Comer(asyncio.Protocol):
         self._buffer = bytearray()
         self._is_open = False
         self._messages = 0
+        self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         transport.write(REQUEST)
 
     def data_received(self, data: bytes) -> None:
@@ -45,6 +47,8 @@ class Comer(asyncio.Protocol):
     def _take(self, frame: bytes) -> None:
         if frame[0] == CLOSE:
             self._steps[f"closed with {int.from_bytes(frame[2:4], 'big')}"] += 1
+        elif frame[0] == PING:
+            self._transport.write(bytes((PONG, 0x80 | frame[1])) + bytes(4) + frame[2:])  # masked with zeros
         elif frame[0] == TEXT and b'"type":"stock_update"' in frame:
             self._messages += 1
             if self._messages == 1:
