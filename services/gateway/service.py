@@ -23,7 +23,7 @@ from services.gateway.settings import GatewaySettings
 from shared import metrics
 from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError
-from shared.listening import address_problem
+from shared.listening import address_problem, allow_open_files
 from shared.observe import confirm, fail
 from shared.redis.cluster import connect_to
 from shared.redis.deployment import join
@@ -45,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until `stop` is set. Raise `ConfigurationError` if the port is taken or the deployment is another."""
+    allow_open_files()
     gateway = Gateway(settings)
     async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening() as server:
         await gateway.work(redis, server, stop)
@@ -173,6 +174,7 @@ class Gateway:
                 max_queue=MOST_QUEUED_FRAMES,
                 open_timeout=HANDSHAKE_SECONDS,
                 server_header=None,
+                backlog=4096,
                 reuse_port=self._settings.gateway_workers > 1 or None,
             )  # fmt: skip
         except OSError as error:

@@ -8,6 +8,9 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from random import random
+
+from shared.listening import allow_open_files
 
 REQUEST = (
     b"GET /ws/stocks/ HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -47,6 +50,7 @@ class Comer(asyncio.Protocol):
     def _take(self, frame: bytes) -> None:
         if frame[0] == CLOSE:
             self._steps[f"closed with {int.from_bytes(frame[2:4], 'big')}"] += 1
+            self._transport.write(bytes((CLOSE, 0x80 | 2)) + bytes(4) + frame[2:4])
         elif frame[0] == PING:
             self._transport.write(bytes((PONG, 0x80 | frame[1])) + bytes(4) + frame[2:])  # masked with zeros
         elif frame[0] == TEXT and b'"type":"stock_update"' in frame:
@@ -62,7 +66,7 @@ class Comer(asyncio.Protocol):
             return
         # On a machine that is busy elsewhere its handshake took too long: it comes again, as a client does.
         self._steps["again"] += 1
-        self._coming = asyncio.get_running_loop().create_task(come(self._port, self._steps))
+        self._coming = asyncio.get_running_loop().create_task(come_again(self._port, self._steps))
 
 
 def whole_frame(buffer: bytearray) -> int | None:
@@ -84,8 +88,15 @@ async def come(port: int, steps: Counter[str]) -> None:
         steps[f"refused: {error.strerror}"] += 1
 
 
+async def come_again(port: int, steps: Counter[str]) -> None:
+    """Connect after a while of one's own."""
+    await asyncio.sleep(0.5 + random())
+    await come(port, steps)
+
+
 async def main(port: int, count: int) -> None:
     """Come all at once, and stay until standard input ends."""
+    allow_open_files()
     steps: Counter[str] = Counter()
     coming = asyncio.gather(*(come(port, steps) for _ in range(count)))
     while await asyncio.to_thread(sys.stdin.readline):

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.admin.embedded import find_free_port
-from tests.e2e.pipeline import ROOT, until
+from tests.e2e.pipeline import ROOT, Pipeline, until
 from tests.integration.gateway.client import Client
-from tests.integration.gateway.market import Market
-from tests.integration.gateway.test_gateway_endings import process
+from tests.integration.gateway.market import PERIOD, Market
 
 Steps = dict[str, int]
 TICKERS = 20
@@ -69,10 +67,10 @@ def resident_kib(pid: int) -> int:
 
 
 @pytest.fixture
-def open_files() -> Iterator[None]:
-    """As many open files as this user may have: each connection is one, and children inherit the limit."""
+def few_open_files() -> Iterator[None]:
+    """A shell's usual limit, and less: who needs more must ask for it. Children inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -88,34 +86,23 @@ async def market(redis: Redis) -> Market:
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_clients_that_come_all_at_once_are_all_served(market: Market, redis_url: str, open_files: None, count: int) -> None:
+async def test_clients_that_come_all_at_once_are_all_served(
+    market: Market, redis_url: str, few_open_files: None, tmp_path: Path, count: int
+) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < count + 100:
         pytest.skip(f"this user may not open {count} files: raise the hard limit (ulimit -Hn)")
-    port = find_free_port()
-    async with process(redis_url, port, PARTITIONS="1") as gateway, first_client(port) as client:
-        before = resident_kib(gateway.pid)
-        async with crowd(port, count) as many:
+    async with Pipeline(redis_url, "", tmp_path, 1, SMA_PERIOD=str(PERIOD)) as pipeline:
+        gateway = pipeline.start("gateway")
+        await pipeline.until(gateway.has_said("listening"), "the gateway to listen")
+        before = resident_kib(gateway.process.pid)
+        async with Client(pipeline.port) as client, crowd(pipeline.port, count) as many:
+            await client.receive()
             await many.until("snapshot", count)
             await market.trade("T1", "2")
             await client.until_seen("T1", TICKERS + 1)
-            await many.until("update", count)
-            grown = resident_kib(gateway.pid) - before
-            print(f"{count} connections: {grown / count:.1f} KiB each; {(await many.look()).get('again', 0)} came twice")
+            steps = await many.until("update", count)
+            grown = resident_kib(gateway.process.pid) - before
+            print(f"{count} connections: {grown / count:.1f} KiB each; {steps.get('again', 0)} came twice")
             assert grown / count < 100
-        await market.trade("T1", "3")
-        await client.until_seen("T1", TICKERS + 2)
-        assert gateway.returncode is None
-
-
-@asynccontextmanager
-async def first_client(port: int) -> AsyncIterator[Client]:
-    """A client of a process that may be starting still."""
-    while True:
-        try:
-            client = await Client(port).__aenter__()
-            break
-        except OSError:
-            await asyncio.sleep(0.05)
-    await client.receive()
-    yield client
-    await client.__aexit__()
+        await pipeline.stop()
+        pipeline.check_logs()
