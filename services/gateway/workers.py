@@ -141,17 +141,25 @@ class Worker:
         )
 
     async def ask(self) -> None:
-        """Raise `NotReady`, or `OSError` if it does not answer, unless the worker is ready."""
+        """Raise `NotReady`, saying why, unless the worker is ready."""
         if self._ending:
             raise NotReady(f"worker {self._number}: {self._ending}")
-        reader, writer = await asyncio.open_connection(self._metrics_host, self._metrics_port)
         try:
-            writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
-            status = await reader.readline()
-        finally:
-            writer.transport.abort()
-        if status.split()[1:2] != [b"200"]:
+            status = await _status(self._metrics_host, self._metrics_port, "/readyz")
+        except OSError as error:
+            raise NotReady(f"worker {self._number} does not answer yet: {error}") from None
+        if status != b"200":
             raise NotReady(f"worker {self._number} is not ready: /readyz on port {self._metrics_port} says why")
+
+
+async def _status(host: str, port: int, path: str) -> bytes:
+    """The status of a GET, empty if there was none."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        return b"".join((await reader.readline()).split()[1:2])
+    finally:
+        writer.transport.abort()
 
 
 async def _until_end(process: Process, stop: asyncio.Event) -> int:

@@ -11,8 +11,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import SecretStr
+
 from services.admin.embedded import find_free_port, is_port_free
 from services.admin.ports import first_free
+from services.gateway.settings import GatewaySettings
+from services.gateway.workers import Worker
+from shared.errors import NotReady
 from tests.e2e.pipeline import until
 from tests.integration.gateway.client import Client
 from tests.integration.gateway.market import PERIOD, Market
@@ -196,6 +202,12 @@ async def test_a_worker_that_dies_again_and_again_is_started_again_and_again_and
         assert await gateway.process.wait() == 0
 
 
+async def test_a_worker_that_does_not_run_is_not_ready(redis_url: str) -> None:
+    worker = Worker(1, GatewaySettings(redis_url=SecretStr(redis_url), metrics_port=find_free_port()), lifeline=-1)
+    with pytest.raises(NotReady, match="worker 1: was not started yet"):
+        await worker.ask()
+
+
 async def lines_of_refusal(gateway: Parent) -> list[str]:
     """What a parent says that ends with 2, but for log lines."""
     assert await gateway.process.wait() == 2
@@ -218,6 +230,7 @@ async def test_a_deployment_of_other_values_is_refused_once(market: Market, redi
     async with parent(redis_url, tmp_path, PARTITIONS="3") as gateway:
         (said,) = await lines_of_refusal(gateway)
         assert said.startswith("PARTITIONS=3: ")
+        assert gateway.pids() == {}, "each worker would say it again"
 
 
 async def test_what_only_a_worker_finds_out_is_said_by_it_and_ends_all_with_2(market: Market, redis_url: str, tmp_path: Path) -> None:
