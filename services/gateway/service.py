@@ -174,7 +174,6 @@ class Gateway:
                 max_queue=MOST_QUEUED_FRAMES,
                 open_timeout=HANDSHAKE_SECONDS,
                 server_header=None,
-                backlog=4096,
                 reuse_port=self._settings.gateway_workers > 1 or None,
             )  # fmt: skip
         except OSError as error:

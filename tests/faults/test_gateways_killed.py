@@ -41,7 +41,7 @@ def check_recovered(answers: dict[str, int]) -> None:
     assert answers.get("recovered False", 0) == 0, answers
 
 
-@pytest.mark.parametrize(("clients", "kills"), [(20, 2), pytest.param(500, 6, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("clients", "kills"), [(20, 2), pytest.param(500, 4, marks=pytest.mark.long)])
 async def test_two_gateways_killed_in_turn_cost_no_client_an_alert(
     clients: int, kills: int, forked_pipeline: Pipeline, small_proof: Proof
 ) -> None:
