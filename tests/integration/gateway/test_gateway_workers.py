@@ -186,7 +186,8 @@ async def test_workers_end_with_a_killed_parent(market: Market, redis_url: str, 
         await gateway.until_listening()
         gateway.process.kill()
         await gateway.until_gone(list(gateway.pids().values()))
-        assert is_port_free("127.0.0.1", gateway.port)
+        # The last thread of a process that has ended may take a moment to let go of it.
+        await gateway.until(lambda: is_port_free("127.0.0.1", gateway.port), "the port to be free")
 
 
 async def test_a_worker_that_dies_again_and_again_is_started_again_and_again_and_the_parent_is_not_ready(
