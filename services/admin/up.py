@@ -46,7 +46,7 @@ def run_up(settings: UpSettings) -> int:
     ignore_suspension()
     try:
         with own_foreground_group(), only_one(DATA_DIR):
-            return asyncio.run(Pipeline(settings, _find_ports(settings), DATA_DIR, open_screen(DATA_DIR)).run())
+            return asyncio.run(Pipeline(settings, find_ports(settings), DATA_DIR, open_screen(DATA_DIR)).run())
     except (AlreadyRunning, ConfigurationError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,7 +65,7 @@ class Ports(NamedTuple):
     metrics: list[int]
 
 
-def _find_ports(settings: UpSettings) -> Ports:
+def find_ports(settings: UpSettings) -> Ports:
     """Raise `ConfigurationError` for the first port that somebody asked for and that cannot be used."""
     (api,) = wanted_ports("API", settings.api_host, settings.api_port)
     gateways = wanted_ports("GATEWAY", settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
@@ -237,7 +237,9 @@ class Pipeline:
         self._screen.say(f"  Redis       {self._redis.shown_url}")
         self._screen.say(f"  PostgreSQL  {self._postgresql.psql}")
         if self._ports.metrics:
-            self._screen.say(f"  metrics     {_metrics_urls(self._settings.metrics_host, self._ports.metrics)}")
+            rows = zip(self._ports.metrics, _processes(self._settings), strict=True)
+            ports = [port for first, needed in rows for port in range(first, first + needed)]
+            self._screen.say(f"  metrics     {_metrics_urls(self._settings.metrics_host, ports)}")
         self._screen.say("  Ctrl-C stops everything; the data stay in .data/")
 
     def _caption(self, urls: Sequence[str]) -> Caption:

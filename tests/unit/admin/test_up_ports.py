@@ -8,6 +8,9 @@ import pytest
 
 from services.admin.embedded import find_free_port, is_port_free
 from services.admin.ports import first_free, metrics_ports, remember, remembered, wanted_ports
+from services.admin.scale import parse_scale
+from services.admin.settings import UpSettings
+from services.admin.up import find_ports
 from shared.errors import ConfigurationError
 
 LOOPBACK = "127.0.0.1"
@@ -92,3 +95,13 @@ def test_damaged_memory_is_ignored(content: str, tmp_path: Path) -> None:
     assert remembered(file, "redis", 16379) == 16379
     remember(file, "redis", 16381)
     assert remembered(file, "redis", 16379) == 16381
+
+
+def test_each_gateway_has_ports_for_the_metrics_of_its_workers() -> None:
+    settings = UpSettings(
+        gateway_port=first_free(find_free_port(), (), needed=2), api_port=find_free_port(), metrics_port=find_free_port(),
+        gateway_workers=3, scale=parse_scale("gateway=2"),
+    )  # fmt: skip
+    *_, one, other, api = find_ports(settings).metrics
+    assert other - one >= 4
+    assert api - other >= 4
