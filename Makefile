@@ -52,7 +52,7 @@ install: ## what `make run` needs, into .venv
 
 install-dev: ## what tests and checks need, too
 	@sh scripts/install.sh dev
-	@sh scripts/assets.sh
+	@sh scripts/assets.sh dev
 
 assets: install ## what the pages load in a browser, into services/api/static/vendor (part of install)
 

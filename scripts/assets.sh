@@ -1,14 +1,23 @@
 #!/bin/sh
-# Fetches what the pages load in a browser (package-lock.json) into services/api/static/vendor: sh scripts/assets.sh
-# Nothing is done when the lock is that of the last time. Without a network it says so in one line and ends with 0: the pipeline
-# runs without the pages, and they say themselves what is missing. Packages run no scripts of theirs.
+# Fetches what the pages load in a browser (package-lock.json) into services/api/static/vendor: sh scripts/assets.sh [dev]
+# With dev also what tests alone need, into node_modules. Nothing is done when the lock is that of the last time. Without a network it
+# says so in one line and ends with 0: the pipeline runs without the pages, and they say themselves what is missing. Packages run no
+# scripts of theirs.
 set -eu
 
 vendor=services/api/static/vendor
 stamp=$vendor/.installed
 digest=$(cksum < package-lock.json; cksum < scripts/assets.sh)
 
-if [ "$(cat "$stamp" 2>/dev/null)" = "$digest" ]; then
+if [ "${1:-}" = dev ]; then
+    omit=
+    complete=node_modules/ws
+else
+    omit=--omit=dev
+    complete=$vendor
+fi
+
+if [ "$(cat "$stamp" 2>/dev/null)" = "$digest" ] && [ -d "$complete" ]; then
     exit 0
 fi
 
@@ -31,7 +40,7 @@ fi
 echo "Fetching the pages' two packages …"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! run_npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=0 --fetch-timeout=20000 >"$log" 2>&1; then
+if ! run_npm ci $omit --ignore-scripts --no-audit --no-fund --fetch-retries=0 --fetch-timeout=20000 >"$log" 2>&1; then
     missing "npm could not fetch them ($(grep -m 1 -i 'npm err' "$log" | cut -c 1-120))"
 fi
 

@@ -52,7 +52,7 @@ class Problem:
 
 @dataclass(eq=False)
 class ConfigurationError(Exception):
-    """The environment is wrong: exit 2 with one line per bad variable."""
+    """The environment is wrong: exit 2 with one line per bad variable; without a problem: somebody else has said it."""
 
     problems: tuple[Problem, ...]
 

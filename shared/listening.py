@@ -1,7 +1,9 @@
 """Addresses that a process listens on: what to tell an operator when one cannot be had."""
 
 import errno
+import resource
 import socket
+from contextlib import suppress
 
 from shared.errors import ConfigurationError, Problem
 
@@ -22,3 +24,10 @@ def listen(prefix: str, host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise ConfigurationError((address_problem(prefix, host, port, error),)) from error
+
+
+def allow_open_files() -> None:
+    """Let this process have as many files open as its user may: each client is one, and most shells begin with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a system that says "unlimited" and means something else
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

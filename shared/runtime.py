@@ -19,6 +19,7 @@ from shared.backoff import Backoff
 from shared.errors import ConfigurationError
 from shared.logging import configure_logging
 from shared.observe import observing
+from shared.processes import REFUSED
 from shared.redis.client import TRY_AGAIN
 from shared.settings import Settings, read_settings
 
@@ -34,11 +35,19 @@ Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
-def run_service(name: str, model: type[S], serve: Serve[S], *, checks: Sequence[str] = ("leases",), is_observed: bool = True) -> NoReturn:
+def run_service(
+    name: str,
+    model: type[S],
+    serve: Serve[S],
+    *,
+    checks: Sequence[str] | Callable[[S], Sequence[str]] = ("leases",),
+    is_observed: bool = True,
+    is_hurried: bool = True,
+) -> NoReturn:
     """Run `serve(settings, stop)` as the service `name` and exit; `stop` is set by the first SIGTERM or SIGINT.
 
     `checks` are what `/readyz` waits to be confirmed by the service's loops, beside its servers; without `is_observed`
-    there is no METRICS_PORT.
+    there is no METRICS_PORT. Without `is_hurried` a second signal changes nothing: somebody else decides when it has been enough.
     """
     try:
         settings = read_settings(model)
@@ -48,7 +57,8 @@ def run_service(name: str, model: type[S], serve: Serve[S], *, checks: Sequence[
     configure_logging(name, settings)
     crash_points.arm(crash_points.parse_fault(os.environ.get(crash_points.VARIABLE, "")))
     try:
-        _run(_main(name, settings, serve, checks if is_observed else None))
+        named = checks(settings) if callable(checks) else checks
+        _run(_main(name, settings, serve, named if is_observed else None, is_hurried=is_hurried))
     except ConfigurationError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -60,8 +70,9 @@ def run_service(name: str, model: type[S], serve: Serve[S], *, checks: Sequence[
 
 
 def _refuse(error: ConfigurationError) -> NoReturn:
-    print(error, file=sys.stderr)
-    sys.exit(2)
+    if error.problems:  # else another process has said them
+        print(error, file=sys.stderr)
+    sys.exit(REFUSED)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -74,9 +85,9 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def _main(name: str, settings: S, serve: Serve[S], checks: Sequence[str] | None) -> None:
+async def _main(name: str, settings: S, serve: Serve[S], checks: Sequence[str] | None, *, is_hurried: bool) -> None:
     stop = asyncio.Event()
-    _stop_on_signals(stop)
+    _stop_on_signals(stop, is_hurried=is_hurried)
     log.info("starting", pid=os.getpid())
     try:
         async with nullcontext() if checks is None else observing(name, settings, stop, checks):
@@ -89,9 +100,11 @@ async def _main(name: str, settings: S, serve: Serve[S], checks: Sequence[str] |
     log.info("stopped")
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
+def _stop_on_signals(stop: asyncio.Event, *, is_hurried: bool) -> None:
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
+            if not is_hurried:
+                return
             log.warning("second signal, exiting at once", signal=number.name)
             os._exit(1)
         log.info("stopping", signal=number.name)

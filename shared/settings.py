@@ -17,7 +17,7 @@ from shared.logging import redact
 
 DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,JPM,KO"
 
-NOT_AVAILABLE = ("FINNHUB_WS_URL", "GATEWAY_WORKERS")
+NOT_AVAILABLE = ("FINNHUB_WS_URL",)
 """Variables of the contract that a later version brings."""
 
 SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")

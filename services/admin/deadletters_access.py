@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.admin.arguments import WrongInput
-from services.admin.endings import REFUSED_CODE
 from services.admin.interrupts import run_until_interrupted
 from services.admin.settings import StatusSettings
 from shared import streams
 from shared.backoff import Backoff
 from shared.errors import TransientError
 from shared.logging import redact
+from shared.processes import REFUSED
 from shared.redis.client import TRY_AGAIN
 from shared.redis.cluster import connect_to
 from shared.redis.log import read_hash
@@ -44,7 +44,7 @@ def run_command(settings: StatusSettings, command: Command) -> int:
                 return await command(redis, int(found or settings.partitions), stop)
         except WrongInput as error:
             say(str(error))
-            return REFUSED_CODE
+            return REFUSED
         except (RedisError, OSError, TransientError) as error:
             say(f"Redis at {redact(settings.redis_url.get_secret_value())} does not answer: {redact(str(error)) or type(error).__name__}")
             return 1

@@ -1,10 +1,9 @@
 """What the end of a process means, and how it is told: pure."""
 
-import signal
 from collections.abc import Iterable
 from enum import Enum
 
-REFUSED_CODE = 2
+from shared.processes import REFUSED, described
 
 
 class Ending(Enum):
@@ -22,22 +21,12 @@ def judge(code: int, *, may_finish: bool) -> Ending:
     """What an exit code (negative: a signal) of a process that nobody asked to stop means."""
     if code == 0 and may_finish:
         return Ending.FINISHED
-    return Ending.REFUSED if code == REFUSED_CODE else Ending.CRASHED
-
-
-def described(code: int) -> str:
-    """An exit code in words: `exit code 1`, `SIGKILL`."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
+    return Ending.REFUSED if code == REFUSED else Ending.CRASHED
 
 
 def ending_report(name: str, code: int, last_lines: Iterable[str], consequence: str = "") -> list[str]:
     """Lines that tell of an end: who, how, what follows from it, and what the process said last."""
-    how = "refuses its configuration, exit code 2" if code == REFUSED_CODE else described(code)
+    how = "refuses its configuration, exit code 2" if code == REFUSED else described(code)
     heading = f"{name} ended ({how}){consequence}"
     said = [f"  {line}" for line in last_lines]
     return [f"{heading}; it said last:", *said] if said else [heading]

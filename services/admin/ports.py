@@ -1,7 +1,7 @@
 """Which TCP ports `up` uses: a gateway's must be free, those of metrics are found, those of the embedded servers also remembered."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,22 +35,27 @@ def _refused(service: str, port: int, allowed: str) -> ConfigurationError:
     return ConfigurationError((Problem(f"{service}_PORT", str(port), allowed),))
 
 
-def metrics_ports(host: str, first: int, number: int, taken: Collection[int]) -> list[int]:
-    """Return the first free ports for `number` processes, none if `first` is 0; raise `ConfigurationError` if they cannot be had."""
+def metrics_ports(host: str, first: int, processes: Sequence[int], taken: Collection[int]) -> list[int]:
+    """Return the first free ports, none if `first` is 0; raise `ConfigurationError` if they cannot be had.
+
+    Each number of `processes` stands for one that is given a port, and how many in a row it needs from there on.
+    """
     ports: list[int] = []
+    preferred = first
     try:
-        while first and len(ports) < number:
-            ports.append(first_free(max([first - 1, *ports]) + 1, taken, host))
+        for needed in processes if first else ():
+            ports.append(first_free(preferred, taken, host, needed))
+            preferred = ports[-1] + needed
     except OSError as error:
         allowed = f"cannot listen on {host} from there on: {error.strerror or error}; see METRICS_HOST"
         raise ConfigurationError((Problem("METRICS_PORT", str(first), allowed),)) from None
     return ports
 
 
-def first_free(preferred: int, taken: Collection[int], host: str = LOOPBACK) -> int:
-    """Return `preferred`, or the next port of this machine that is free and not in `taken`; raise `OSError` if none is."""
-    for port in range(preferred, min(preferred + TRIES, 65536)):
-        if port not in taken and is_port_free(host, port):
+def first_free(preferred: int, taken: Collection[int], host: str = LOOPBACK, needed: int = 1) -> int:
+    """Return `preferred`, or the next port of which `needed` in a row are free and not in `taken`; raise `OSError` if there is none."""
+    for port in range(preferred, min(preferred + TRIES, 65537 - needed)):
+        if all(each not in taken and is_port_free(host, each) for each in range(port, port + needed)):
             return port
     raise OSError(f"no free port from {preferred} on")
 

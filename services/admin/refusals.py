@@ -5,8 +5,8 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from services.admin.endings import REFUSED_CODE
 from shared.errors import ConfigurationError
+from shared.processes import REFUSED
 from shared.settings import Settings, read_settings
 
 S = TypeVar("S", bound=Settings)
@@ -23,4 +23,4 @@ def read_or_refuse(model: type[S]) -> S:
 def refuse(text: str) -> NoReturn:
     """Say why, and exit with 2."""
     print(text, file=sys.stderr)
-    raise typer.Exit(REFUSED_CODE)
+    raise typer.Exit(REFUSED)

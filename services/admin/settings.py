@@ -37,6 +37,8 @@ class UpSettings(Settings):
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8001, ge=1, le=65535)
     """Of the first gateway; further ones count up."""
+    gateway_workers: int = Field(default=1, ge=1, le=64)
+    """Of each gateway; each has a port for its metrics."""
     metrics_port: int = Field(default=9101, ge=0, le=65535)
     """Of the first process; the others get the next free ones. 0: off."""
     api_host: str = "127.0.0.1"

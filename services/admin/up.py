@@ -29,6 +29,7 @@ from services.admin.servers import plan_postgresql, plan_redis, serving
 from services.admin.settings import UpSettings
 from services.admin.table import Caption, health, services_line
 from shared.errors import ConfigurationError, Problem
+from shared.processes import command_of
 from shared.runtime import wait_or_stop
 
 ONE_WISH_SECONDS = 0.5
@@ -45,7 +46,7 @@ def run_up(settings: UpSettings) -> int:
     ignore_suspension()
     try:
         with own_foreground_group(), only_one(DATA_DIR):
-            return asyncio.run(Pipeline(settings, _find_ports(settings), DATA_DIR, open_screen(DATA_DIR)).run())
+            return asyncio.run(Pipeline(settings, find_ports(settings), DATA_DIR, open_screen(DATA_DIR)).run())
     except (AlreadyRunning, ConfigurationError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -64,14 +65,19 @@ class Ports(NamedTuple):
     metrics: list[int]
 
 
-def _find_ports(settings: UpSettings) -> Ports:
+def find_ports(settings: UpSettings) -> Ports:
     """Raise `ConfigurationError` for the first port that somebody asked for and that cannot be used."""
     (api,) = wanted_ports("API", settings.api_host, settings.api_port)
     gateways = wanted_ports("GATEWAY", settings.gateway_host, settings.gateway_port, settings.scale["gateway"])
     if api in gateways:
         raise ConfigurationError((Problem("API_PORT", str(api), "is also the port of a gateway; choose another API_PORT or GATEWAY_PORT"),))
-    processes = sum(settings.scale.values()) + 1
-    return Ports(api, gateways, metrics_ports(settings.metrics_host, settings.metrics_port, processes, (api, *gateways)))
+    return Ports(api, gateways, metrics_ports(settings.metrics_host, settings.metrics_port, _processes(settings), (api, *gateways)))
+
+
+def _processes(settings: UpSettings) -> list[int]:
+    """How many ports for metrics each process needs, in the order of their start: the workers of a gateway count up from its own."""
+    gateway = 1 if settings.gateway_workers == 1 else 1 + settings.gateway_workers
+    return [gateway if name == "gateway" else 1 for name, number in settings.scale.items() for _ in range(number)] + [1]
 
 
 class Pipeline:
@@ -159,7 +165,7 @@ class Pipeline:
     async def _migrate(self, stop: asyncio.Event) -> int:
         """Bring schema and configuration up to date in a process of its own, which a signal ends at any time."""
         self._screen.say("migrating …")
-        migration = self._service(Program("migrate", _module("services.admin", "migrate"), self._environment()))
+        migration = self._service(Program("migrate", command_of("services.admin", "migrate"), self._environment()))
         self._services = [migration]
         code = await migration.run_once(stop)
         if stop.is_set() or code == 0:
@@ -181,10 +187,10 @@ class Pipeline:
                 shown = f"{name}-{index + 1}" if number > 1 else name
                 # A replay is over when its file is.
                 may_finish = name == "fetcher" and self._settings.source == "replay"
-                yield Program(shown, _module(f"services.{name}"), {**self._environment(), **port}, may_finish)
+                yield Program(shown, command_of(f"services.{name}"), {**self._environment(), **port}, may_finish)
         # Its page connects to the first gateway, unless GATEWAY_PUBLIC_URL names another.
         ports = {"GATEWAY_PORT": str(self._ports.gateways[0]), "METRICS_PORT": str(next(metrics, 0))}
-        yield Program("api", _module("services.api"), {**self._environment(), **ports})
+        yield Program("api", command_of("services.api"), {**self._environment(), **ports})
 
     def _environment(self) -> Mapping[str, str]:
         """Ours, and where the embedded servers are; a log that a person reads is text."""
@@ -231,7 +237,9 @@ class Pipeline:
         self._screen.say(f"  Redis       {self._redis.shown_url}")
         self._screen.say(f"  PostgreSQL  {self._postgresql.psql}")
         if self._ports.metrics:
-            self._screen.say(f"  metrics     {_metrics_urls(self._settings.metrics_host, self._ports.metrics)}")
+            rows = zip(self._ports.metrics, _processes(self._settings), strict=True)
+            ports = [port for first, needed in rows for port in range(first, first + needed)]
+            self._screen.say(f"  metrics     {_metrics_urls(self._settings.metrics_host, ports)}")
         self._screen.say("  Ctrl-C stops everything; the data stay in .data/")
 
     def _caption(self, urls: Sequence[str]) -> Caption:
@@ -263,11 +271,6 @@ def _data_line(data_dir: Path) -> str:
 async def _stop_without_reader(screen: Screen, stop: asyncio.Event) -> None:
     await screen.is_gone.wait()
     stop.set()
-
-
-def _module(name: str, *arguments: str) -> tuple[str, ...]:
-    """The command that runs a module of ours; -P goes on, so that our modules are found where ours were."""
-    return (sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", name, *arguments)
 
 
 def _metrics_urls(host: str, ports: Sequence[int]) -> str:

@@ -44,16 +44,16 @@ CLOSE_CODES = (
 )  # fmt: skip
 
 
-def reason(close: CloseCode, jitter: Callable[[], float] = random) -> str:
-    """Return the text of the close frame: the meaning, and where a return is welcome the seconds to wait.
+def reason(close: CloseCode, jitter: Callable[[], float] = random, *, last_hint_seconds: float = LAST_HINT_SECONDS) -> str:
+    """Return the text of the close frame: the meaning, and where a return is welcome the seconds to wait, `last_hint_seconds` at most.
 
     Each client gets seconds of its own: a crowd that is closed at one moment must not come back at one moment.
     """
     if close.reconnect is not Reconnect.AFTER_HINT:
         return close.meaning
-    return f"{close.meaning}; reconnect in {hint_seconds(jitter):.1f} s"
+    return f"{close.meaning}; reconnect in {hint_seconds(jitter, last_hint_seconds):.1f} s"
 
 
-def hint_seconds(jitter: Callable[[], float] = random) -> float:
-    """How long one client is asked to wait; `jitter` gives 0 to 1."""
-    return FIRST_HINT_SECONDS + (LAST_HINT_SECONDS - FIRST_HINT_SECONDS) * jitter()
+def hint_seconds(jitter: Callable[[], float] = random, last_hint_seconds: float = LAST_HINT_SECONDS) -> float:
+    """How long one client is asked to wait, `last_hint_seconds` at most; `jitter` gives 0 to 1."""
+    return FIRST_HINT_SECONDS + (last_hint_seconds - FIRST_HINT_SECONDS) * jitter()

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from services.gateway import protocol
 from services.gateway.authorization import Authorization
 from services.gateway.catching_up import catch_up
-from services.gateway.close_codes import BAD_MESSAGES, FAULT, SLOW_CONSUMER, UNAUTHORIZED, CloseCode, reason
+from services.gateway.close_codes import BAD_MESSAGES, FAULT, LAST_HINT_SECONDS, SLOW_CONSUMER, UNAUTHORIZED, CloseCode, reason
 from services.gateway.frames import Frame, Frames
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
@@ -220,12 +220,12 @@ class Connection:
             log.info(event)
             self._closing = asyncio.create_task(self.close(close))
 
-    async def close(self, close: CloseCode) -> None:
+    async def close(self, close: CloseCode, *, last_hint_seconds: float = LAST_HINT_SECONDS) -> None:
         """Close with the code and its reason; cut the connection if the client does not take part."""
         self._hub.leave(self._outbox)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._wire.close(close.code, reason(close))
+                await self._wire.close(close.code, reason(close, last_hint_seconds=last_hint_seconds))
         except TimeoutError:
             pass
         finally:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
+from itertools import islice
 from typing import cast
 
 import structlog
@@ -18,6 +19,7 @@ from services.gateway.authorization import Authorization, Check
 from services.gateway.close_codes import GOING_AWAY, TRY_LATER, CloseCode
 from services.gateway.connection import Connection
 from services.gateway.deflate import SharedDeflate
+from services.gateway.draining import Draining
 from services.gateway.entrance import Bounds, Entrance, choose_subprotocol
 from services.gateway.feed import BLOCK_SECONDS, Feed, Outage
 from services.gateway.hub import STALE_SECONDS, Hub
@@ -30,7 +32,7 @@ from services.gateway.wire import WRITE_LIMIT, Wire
 from shared import metrics
 from shared.crash_points import CrashPoint, reach
 from shared.errors import ConfigurationError
-from shared.listening import address_problem
+from shared.listening import address_problem, allow_open_files
 from shared.observe import confirm, fail
 from shared.redis.cluster import connect_to
 from shared.redis.deployment import join
@@ -51,6 +53,7 @@ gets is old. By default it grows to megabytes."""
 MOST_CONNECTING = 4096
 """At once: who comes while so many wait to be accepted is not heard by the system and tries again after a second. The system's own
 bound (`net.core.somaxconn`) holds, too."""
+DRAIN_STEP_SECONDS = 0.05
 LAST_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -58,9 +61,10 @@ log = structlog.get_logger(__name__)
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until `stop` is set. Raise `ConfigurationError` if the port is taken or the deployment is another."""
+    allow_open_files()
     gateway = Gateway(settings)
-    async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening():
-        await gateway.work(redis, stop)
+    async with connect_to(settings, service="gateway", block_seconds=BLOCK_SECONDS) as redis, gateway.listening() as server:
+        await gateway.work(redis, server, stop)
 
 
 class Gateway:
@@ -96,8 +100,8 @@ class Gateway:
         metrics.GATEWAY_OUTBOX_LARGEST.set_function(lambda: max(waiting(), default=0))
         metrics.GATEWAY_OUTBOX_WAITING.set_function(lambda: sum(waiting()))
 
-    async def work(self, redis: Redis, stop: asyncio.Event) -> None:
-        """Follow the streams until `stop` is set."""
+    async def work(self, redis: Redis, server: Server, stop: asyncio.Event) -> None:
+        """Follow the streams until `stop` is set and every client has been asked to go: until its turn each is served."""
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(self._flush_changes(), name="flush"), tasks.create_task(self._watch(), name="watch")]
             await until_ready(lambda: self._join(redis), what="redis", stop=stop)
@@ -107,8 +111,21 @@ class Gateway:
                 loops.append(tasks.create_task(feed.run(), name=f"feed {p}"))
             loops.append(tasks.create_task(follow_market(redis, self._hub), name="market"))
             await stop.wait()
+            await self._drain(server)
             for loop in loops:
                 loop.cancel()
+
+    async def _drain(self, server: Server) -> None:
+        """Let nobody in, and part with everybody at a rate; whoever does not answer holds up nobody."""
+        server.close(close_connections=False)
+        now = asyncio.get_running_loop().time
+        draining, going = Draining(len(self._connections), now()), set[Connection]()
+        async with asyncio.TaskGroup() as partings:
+            while staying := self._connections - going:
+                for connection in islice(staying, draining.due(now()) - len(going)):
+                    going.add(connection)
+                    partings.create_task(connection.close(GOING_AWAY, last_hint_seconds=draining.last_hint_seconds))
+                await asyncio.sleep(DRAIN_STEP_SECONDS)
 
     async def _join(self, redis: Redis) -> None:
         await join(redis, self._settings.partitions, self._settings.sma_period)
@@ -162,7 +179,7 @@ class Gateway:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Server]:
-        """Accept clients; at the end close each with a hint of its own when to come back."""
+        """Accept clients; at the end close those that are still there."""
         server = await self._listen()
         log.info("listening", url=f"ws://{self._settings.gateway_host}:{self._settings.gateway_port}{PATH}/")
         try:
@@ -192,6 +209,7 @@ class Gateway:
                 open_timeout=self._bounds.handshake_seconds,
                 server_header=None,
                 backlog=MOST_CONNECTING,
+                reuse_port=self._settings.gateway_workers > 1 or None,
             )  # fmt: skip
             for listener in server.sockets:  # whose connections inherit it
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_BUFFER_BYTES)

@@ -49,6 +49,8 @@ class GatewaySettings(Settings):
     """Of WebSocket and `/healthz`."""
     gateway_flush_seconds: float = Field(default=0.25, ge=0, le=60, allow_inf_nan=False)
     """Conflation window: a change opens it, at its end all changes go out as one message. 0: each batch at once."""
+    gateway_workers: int = Field(default=1, ge=1, le=64)
+    """Processes sharing the port, each a gateway of its own; above 1 another process starts them and stands by."""
     gateway_auth: Annotated[Literal["none", "jwt"], BeforeValidator(lower)] = "none"
     """Whether clients must show a token."""
     gateway_jwt_key: Annotated[SecretStr | None, AfterValidator(_a_key_where_one_is_needed)] = Field(default=None, validate_default=True)

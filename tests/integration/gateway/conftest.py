@@ -44,7 +44,7 @@ async def running_gateway(
         for listener in server.sockets:
             # By default the system buffers megabytes for a client that does not read, before the gateway feels it.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-        work = asyncio.create_task(gateway.work(redis, stop))
+        work = asyncio.create_task(gateway.work(redis, server, stop))
         try:
             yield settings.gateway_port
         finally:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.admin.endings import Ending, described, ending_report, judge
+from services.admin.endings import Ending, ending_report, judge
 from services.admin.processes import Program, Service, State
+from shared.processes import described
 
 FOREVER = "import time; print('up', flush=True); time.sleep(60)"
 

@@ -236,3 +236,11 @@ def test_levels_and_formats_may_be_written_in_capitals(environment: pytest.Monke
 def test_settings_are_values_that_nobody_changes() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read_settings(Everything).partitions = 8
+
+
+@pytest.mark.parametrize("value", ["0", "65", "many"])
+def test_a_wrong_number_of_gateway_workers_is_refused_by_all_who_read_it(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("GATEWAY_WORKERS", value)
+    for model in (GatewaySettings, UpSettings):
+        with pytest.raises(ConfigurationError, match=f"^GATEWAY_WORKERS={value}: "):
+            read_settings(model)
