@@ -184,7 +184,7 @@ def lives_through(history: list[Happening]) -> Iterator[tuple[Partition, Gateway
         yield partition, gateway, cursors
 
 
-@given(st.lists(happenings, min_size=1, max_size=25), st.integers(1, 4))
+@given(st.lists(happenings, min_size=1, max_size=15), st.integers(1, 4))
 def test_cursor_that_was_given_once_gets_exactly_what_came_after_it_or_a_no(history: list[Happening], batch: int) -> None:
     for partition, gateway, cursors in lives_through(history):
         for index in (gateway.index, scanned(partition, batch)):
@@ -201,7 +201,7 @@ def test_cursor_that_was_given_once_gets_exactly_what_came_after_it_or_a_no(hist
                     assert outcome in (Outcome.LOST, Outcome.TRIMMED)
 
 
-@given(st.lists(happenings.filter(lambda happening: happening.what in ("event", "dead letter", "restart", "trim")), max_size=25))
+@given(st.lists(happenings.filter(lambda happening: happening.what in ("event", "dead letter", "restart", "trim")), max_size=15))
 def test_no_cursor_is_refused_whose_alerts_are_all_there(history: list[Happening]) -> None:
     for partition, gateway, cursors in lives_through(history):
         for index in (gateway.index, scanned(partition, 3)):
