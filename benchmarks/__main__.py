@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from benchmarks import analyzing, appending, fanning, persisting, pipeline, storage
+from benchmarks import analyzing, appending, fanning, persisting, pipeline, resuming, storage
 from benchmarks.ground import Ground, ground
 from benchmarks.report import Row, as_markdown, write_report
 
@@ -16,6 +16,7 @@ MEASUREMENTS: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "analyze": analyzing.measure,
     "persist": persisting.measure,
     "fanout": fanning.measure,
+    "resume": resuming.measure,
     "pipeline": pipeline.measure,
     "storage": storage.measure,
 }

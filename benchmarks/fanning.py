@@ -225,7 +225,7 @@ async def _market(ground: Ground) -> AsyncIterator[_Market]:
 async def _gateway(ground: Ground) -> AsyncIterator[_Process]:
     port = find_free_port()
     variables = {"REDIS_URL": ground.redis_url, "PARTITIONS": "1", "SMA_PERIOD": str(PERIOD), "LOG_LEVEL": "warning"}
-    variables |= {"GATEWAY_PORT": str(port), "GATEWAY_FLUSH_SECONDS": "0"}
+    variables |= {"GATEWAY_PORT": str(port), "GATEWAY_FLUSH_SECONDS": "0", "GATEWAY_MAX_CONNECTIONS": "0"}
     async with _running("services.gateway", port, environment=os.environ | variables) as process:
         yield process
 

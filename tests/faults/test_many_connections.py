@@ -91,7 +91,7 @@ async def test_clients_that_come_all_at_once_are_all_served(
 ) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < count + 100:
         pytest.skip(f"this user may not open {count} files: raise the hard limit (ulimit -Hn)")
-    async with Pipeline(redis_url, "", tmp_path, 1, SMA_PERIOD=str(PERIOD)) as pipeline:
+    async with Pipeline(redis_url, "", tmp_path, 1, SMA_PERIOD=str(PERIOD), GATEWAY_MAX_CONNECTIONS="0") as pipeline:
         gateway = pipeline.start("gateway")
         await pipeline.until(gateway.has_said("listening"), "the gateway to listen")
         before = resident_kib(gateway.process.pid)

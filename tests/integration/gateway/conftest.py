@@ -14,6 +14,7 @@ from services.admin.embedded import find_free_port
 from services.gateway.entrance import Bounds
 from services.gateway.feed import BLOCK_SECONDS
 from services.gateway.outbox import Limits
+from services.gateway.rates import Rate
 from services.gateway.service import Gateway
 from services.gateway.settings import GatewaySettings
 from shared.redis.client import connect
@@ -28,6 +29,10 @@ async def market(redis: Redis) -> Market:
     market = Market(redis, partitions=2)
     await market.open()
     return market
+
+
+ANY_RATE = Bounds(rate=Rate(burst=10**9))
+"""For clients that send more than an honest one."""
 
 
 @asynccontextmanager

@@ -10,12 +10,10 @@ import pytest
 from redis.asyncio import Redis
 from websockets.frames import Frame, Opcode
 
-from services.gateway.entrance import Bounds
 from services.gateway.outbox import Limits
 from services.gateway.protocol import Subscription, encode_subscribed
-from services.gateway.rates import Rate
 from tests.integration.gateway.client import Client
-from tests.integration.gateway.conftest import running_gateway
+from tests.integration.gateway.conftest import ANY_RATE, running_gateway
 from tests.integration.gateway.market import Market
 
 HANDSHAKE = (
@@ -24,7 +22,6 @@ HANDSHAKE = (
 )
 TICKERS = 500
 PATIENT = Limits(stall_seconds=600.0)
-ANY_RATE = Bounds(rate=Rate(burst=10**9))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from services.gateway.measures import Tally
 from services.gateway.outbox import Limits
 from services.gateway.wire import WRITE_LIMIT, Wire
 from tests.integration.gateway.client import PATIENCE_SECONDS, Client
-from tests.integration.gateway.conftest import running_gateway
+from tests.integration.gateway.conftest import ANY_RATE, running_gateway
 from tests.integration.gateway.market import Market
 from tests.integration.gateway.raw_frames import raw_client, reset
 from tests.integration.gateway.test_gateway_slow_client import HANDSHAKE, PATIENT, TICKERS, fill, small_socket, stalled_client
@@ -215,7 +215,10 @@ async def test_connection_that_failed_is_written_to_no_more_and_nobody_is_warned
 
 
 async def test_pongs_stand_between_whole_frames(market: Market, redis_url: str) -> None:
-    async with running_gateway(redis_url, partitions=1, limits=PATIENT) as port, Client(port, socket=small_socket(port)) as client:
+    async with (
+        running_gateway(redis_url, partitions=1, limits=PATIENT, bounds=ANY_RATE) as port,
+        Client(port, socket=small_socket(port)) as client,
+    ):
         await client.receive()
         for price in range(1, 8):
             pongs = [await client.websocket.ping() for _ in range(10)]
