@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
-NEVER = (1009, 4400, 4403)
+NEVER = (1002, 1007, 1009, 4400, 4403)
 ONLY_WITH_A_NEW_TOKEN = 4401
 """There is no other token to try than the one that was refused."""
 

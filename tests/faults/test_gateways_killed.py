@@ -43,9 +43,9 @@ def check_recovered(answers: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("clients", "kills"), [(20, 2), pytest.param(500, 4, marks=pytest.mark.long)])
 async def test_two_gateways_killed_in_turn_cost_no_client_an_alert(
-    clients: int, kills: int, forked_pipeline: Pipeline, small_proof: Proof
+    clients: int, kills: int, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
-    pipeline, proof, ports = forked_pipeline, small_proof, [find_free_port(), find_free_port()]
+    pipeline, proof, ports = small_pipeline, small_proof, [find_free_port(), find_free_port()]
     async with pipeline, swarming(clients, ports) as swarm:
         await pipeline.migrate()
         gateways = [pipeline.start("gateway", GATEWAY_PORT=str(port)) for port in ports]
@@ -70,9 +70,9 @@ async def test_two_gateways_killed_in_turn_cost_no_client_an_alert(
 
 @pytest.mark.parametrize("clients", [20, pytest.param(500, marks=pytest.mark.long)])
 async def test_workers_killed_one_after_the_other_cost_no_client_an_alert(
-    clients: int, forked_pipeline: Pipeline, small_proof: Proof
+    clients: int, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
-    pipeline, proof = forked_pipeline, small_proof
+    pipeline, proof = small_pipeline, small_proof
     workers = 4 if clients > 100 else 2
     async with pipeline, swarming(clients, [pipeline.port]) as swarm:
         await pipeline.migrate()
@@ -103,9 +103,9 @@ def pid_of(gateway: Service, worker: int) -> int:
     return int([line for line in gateway.said("worker started") if line["worker"] == worker][-1]["worker_pid"])
 
 
-async def test_a_gateway_that_goes_away_in_order_costs_nobody_an_alert(forked_pipeline: Pipeline, small_proof: Proof) -> None:
+async def test_a_gateway_that_goes_away_in_order_costs_nobody_an_alert(small_pipeline: Pipeline, small_proof: Proof) -> None:
     """SIGTERM under load: each client is asked to go with a hint, and comes back to the other gateway."""
-    pipeline, proof, ports = forked_pipeline, small_proof, [find_free_port(), find_free_port()]
+    pipeline, proof, ports = small_pipeline, small_proof, [find_free_port(), find_free_port()]
     async with pipeline, swarming(20, ports) as swarm:
         await pipeline.migrate()
         leaving, _ = [pipeline.start("gateway", GATEWAY_PORT=str(port)) for port in ports]

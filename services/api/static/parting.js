@@ -4,7 +4,7 @@
  * Source: the table of close codes in docs/websocket.md.
  */
 
-const NEVER = new Set([1009, 4400, 4401, 4403]);
+const NEVER = new Set([1002, 1007, 1009, 4400, 4401, 4403]);
 /** 4401 asks for a new token, and there is no other to try than the one that was refused. */
 const HINT = /(?:; )?reconnect in (\d{1,6}(?:\.\d{1,3})?) s$/;
 const NO_CLOSE_FRAME = 1006;

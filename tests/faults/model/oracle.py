@@ -283,7 +283,13 @@ class Audience:
         self.shown: list[Name] = []
         self.reached = 0
 
-    def load(self, _partition: int, position: Any, _events: Any, lost: str | None = None) -> None:
+    def go_on(self, _partition: int, _head: Any) -> None:
+        """A new incarnation in which nothing was lost: clients are told nothing."""
+
+    def forget_up_to(self, _partition: int, _seq: int) -> None:
+        """What was trimmed is no news to who is connected."""
+
+    def load(self, _partition: int, position: Any, _events: Any, _history: Any, lost: str | None = None) -> None:
         """A snapshot; every one but the first comes with the news of a loss."""
         if self._is_loaded and lost is None:
             raise Objection("clients got a new snapshot, and no loss was told")
