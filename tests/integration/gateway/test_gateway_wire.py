@@ -188,10 +188,10 @@ async def test_nothing_follows_a_close_frame() -> None:
         assert await reader.readexactly(len(close)) == close
         writer.write(b"\x88\x80\0\0\0\0")
         assert await reader.read() == b""
+        writer.close()  # which the other side waits for
         await closing
         witness.wire.write(Frame(b"much too late"))
         assert witness.said == ["lost"]
-        writer.close()
 
 
 @on_every_loop
