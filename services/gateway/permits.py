@@ -13,7 +13,9 @@ from services.gateway.protocol import ALL, Subscription
 from shared.events import is_ticker
 
 LEEWAY_SECONDS = 5.0
-"""Clocks of issuer and gateway may differ by so much."""
+"""How much earlier than its `nbf` a token is taken: it is used as soon as it was made, by a clock that may be ahead of ours.
+
+None at the end: whoever makes a token chooses its `exp` late enough, and a leaked one must not last longer than it says."""
 
 
 class Fault(StrEnum):
@@ -68,7 +70,7 @@ def read_claims(payload: bytes, audience: str | None, now: float, leeway_seconds
     tickers = _allowed(claims.tickers)
     if tickers is None:
         return Fault.CLAIMS
-    expires_at = None if claims.exp is UNSET else claims.exp + leeway_seconds
+    expires_at = None if claims.exp is UNSET else claims.exp
     if expires_at is not None and now >= expires_at:
         return Fault.EXPIRED
     if claims.nbf is not UNSET and now < claims.nbf - leeway_seconds:

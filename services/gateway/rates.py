@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Rate:
     """Frames that may come at once, and how many more every second."""
 
-    burst: int = 100
-    per_second: float = 10.0
+    burst: int = 300
+    per_second: float = 20.0
 
 
 class Bucket:

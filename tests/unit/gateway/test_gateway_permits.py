@@ -26,10 +26,10 @@ def test_tickers_are_what_may_be_subscribed(tickers: list[str], allowed: set[str
     assert read(tickers=tickers) == Permit(frozenset(allowed), None)
 
 
-def test_exp_ends_it_after_the_leeway() -> None:
-    assert read(exp=NOW + 60) == Permit(ALL, NOW + 65)
-    assert read(exp=NOW - 4) == Permit(ALL, NOW + 1)
-    assert read(exp=NOW - 5) is Fault.EXPIRED
+def test_exp_ends_it_without_a_leeway() -> None:
+    assert read(exp=NOW + 60) == Permit(ALL, NOW + 60)
+    assert read(exp=NOW + 0.5) == Permit(ALL, NOW + 0.5)
+    assert read(exp=NOW) is Fault.EXPIRED
     assert read(exp=-1) is Fault.EXPIRED
 
 
