@@ -75,7 +75,7 @@ async def test_frame_that_comes_before_the_handshake_is_answered_ends_it(port: i
             with suppress(ConnectionError):
                 await client.reader.read()
 
-    await asyncio.gather(*(ends(sent) for sent, _ in ENDINGS.values()), ends(TEXT * 200), ends(TEXT * 5000), ends(request()))
+    await asyncio.gather(*(ends(sent) for sent, _ in ENDINGS.values()), ends(TEXT * 500), ends(TEXT * 5000), ends(request()))
 
 
 REQUESTS = {
