@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from redis.retry import Retry
 
 from services.analyzer import service as analyzing
 from services.fetcher import producer as producing
+from services.gateway import feed
 from services.persister import service as persisting
 from shared.redis.log import library_code
 from tests.faults.model import actors, gates
@@ -117,7 +119,7 @@ def small_batches() -> Iterator[None]:
             stack.enter_context(patch.object(module, "wait_or_stop", gates.wait_or_stop))
         for module, name, value in (
             (analyzing, "BATCH_ENTRIES", ANALYZER_BATCH), (persisting, "ENTRIES", 6), (persisting, "FEW", 3),
-            (producing, "FIRST_WAIT_SECONDS", 0.0),
+            (producing, "FIRST_WAIT_SECONDS", 0.0), (feed, "LOOK_SECONDS", math.inf),  # which would follow the clock, not the seed
         ):  # fmt: skip
             stack.enter_context(patch.object(module, name, value))
         yield
