@@ -50,7 +50,7 @@ class Limits:
     """Without anything heard, until the peer is asked."""
     mute_seconds: float = 40.0
     """Without anything heard, until the peer is taken for dead."""
-    visit_seconds: float = 5.0
+    visit_seconds: float = 1.0
     """Between two looks at a client that keeps up: how late the three before may be noticed."""
     catch_up_seconds: float = 2.0
     """Until a cursor that was not reached here is none of ours."""
