@@ -146,7 +146,7 @@ async def save(admin: Any, outcome: str) -> None:
 async def loading(scene: Scene) -> AsyncIterator[None]:
     """It is killed, and takes long to load its data: so many microseconds an entry, as a big file would."""
     scene.server.kill()
-    scene.server.further = {**scene.server.further, "key-load-delay": "150", "loading-process-events-interval-bytes": "1024"}
+    scene.server.further = {**scene.server.further, "key-load-delay": "400", "loading-process-events-interval-bytes": "1024"}
     starting = asyncio.create_task(asyncio.to_thread(scene.server.start))
     yield
     await starting
@@ -226,9 +226,11 @@ async def hold(case: Case, scene: Scene, pipeline: Pipeline, started: dict[str, 
     """Let the fault go on until every service tells of it, and a while longer; no process ends, and the calls stay few."""
     before, began = (await calls(scene.admin)) * (not case.restarts), time.monotonic()
     async with case.fault(scene):
-        for name, checks in case.checks.items():
-            if any(checks.values()):
-                await pipeline.until(says(started[name][1], **checks), f"{name} to say {checks}")
+        # All at once: a fault that ends by itself may be over before one after the other was asked.
+        async with asyncio.TaskGroup() as asking:
+            for name, checks in case.checks.items():
+                if any(checks.values()):
+                    asking.create_task(pipeline.until(says(started[name][1], **checks), f"{name} to say {checks}"))
         await asyncio.sleep(HELD_SECONDS)
         for service, _ in started.values():
             service.check_alive()
