@@ -7,6 +7,7 @@ import shutil
 import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -53,6 +54,26 @@ traceback.StackSummary.extract = classmethod(_extract_first)  # type: ignore[ass
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
 hypothesis_settings.register_profile("tickstream", deadline=None)
 hypothesis_settings.load_profile("tickstream")
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30
+"""What a run may need there: a few PostgreSQL with their logs for each worker, and the directories of failed tests."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep directories of tests in memory where there is room: making the thousand files of a database costs a disk ten times as much."""
+    del config
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def _has_room(directory: Path) -> bool:
+    """Whether programs may be started from there, too: containers forbid it."""
+    if not os.access(directory, os.W_OK):
+        return False
+    found = os.statvfs(directory)
+    return not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize >= MEMORY_BYTES
+
 
 CHOICES = pytest.StashKey[dict[str, Choice]]()
 

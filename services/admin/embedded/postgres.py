@@ -136,7 +136,7 @@ class EmbeddedPostgres(EmbeddedServer):
         }
         if not self.durable:
             # A vacuum at work in a database that is dropped could not be ended: our role is no superuser.
-            options |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+            options |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "64MB"}
         return [f"--{option}={value}" for option, value in options.items()]
 
     def _create_cluster(self, account: Account | None) -> None:
