@@ -51,6 +51,9 @@ class Book:
         """The newest `market_status`."""
         self.losses: list[str] = []
         """Reasons of losses upstream."""
+        self.excused: list[tuple[str, int, int]] = []
+        """Ticker, and the seqs above the first up to the second: what a message with `recovered:false` said may have been missed."""
+        self._lost: dict[str, Message] = {}
         self._ids_of_connection: set[str] = set()
         self._alert_seqs: dict[str, int] = {}
         self._is_first = True
@@ -90,16 +93,28 @@ class Book:
             assert message["snapshot"] is True
             assert ("recovered" in message) == self._asked_since
             assert not message["alerts"] or message["recovered"]
-        if message.get("recovered") is False:
-            self.stocks.clear()
-            self._alert_seqs.clear()
-            self.losses += [message["reason"]] if "reason" in message else []
+        if message.get("recovered", self._asked_since or not self._is_first) is False:
+            self._forget(message)
         for stock in message["stocks"]:
             self._stock(stock, is_snapshot=message["snapshot"])
         for alert in message["alerts"]:
             self._alert(alert)
         self._is_first = self._is_first and "more" in message
         self.cursor = message.get("cursor", self.cursor)
+
+    def _forget(self, message: Message) -> None:
+        """Everything is replaced, or new; alerts up to what comes in its place may have been missed."""
+        self._lost |= self.stocks
+        for stock in message["stocks"]:
+            known = self._lost.pop(stock["ticker"], None)
+            self.excused.append((stock["ticker"], int(known["seq"]) if known else 0, int(stock["seq"])))
+        self.stocks.clear()
+        self._alert_seqs.clear()
+        self.losses += [message["reason"]] if "reason" in message else []
+
+    def is_excused(self, ticker: str, seq: int) -> bool:
+        """Whether an alert may be missing."""
+        return any(ticker == name and above < seq <= upto for name, above, upto in self.excused)
 
     def _stock(self, stock: Message, *, is_snapshot: bool) -> None:
         assert list(stock) == ["ticker", "price", "sma", "alert", "ts", "seq"]

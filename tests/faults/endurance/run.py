@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -100,7 +101,7 @@ async def is_played(plant: Plant, breaking: "asyncio.Task[None]") -> bool:
 
 
 async def check_viewer(viewer: Viewer, market: Market, verdict: Verdict) -> None:
-    """What a client shows is the last event of every ticker, and every alert it was told is one."""
+    """What a client shows is the last event of every ticker; every alert it was told is one, and it was told every one, or of a loss."""
     latest = {event.ticker: (seq, event) for events in market.events for seq, event in enumerate(events, start=1)}
     await viewer.until(
         lambda book: {ticker: int(stock["seq"]) for ticker, stock in book.stocks.items()} == {t: seq for t, (seq, _) in latest.items()},
@@ -116,6 +117,17 @@ async def check_viewer(viewer: Viewer, market: Market, verdict: Verdict) -> None
         event = market.events[int(partition)][int(seq) - 1]
         if told(alert) != (event.ticker, event.price, event.sma, event.alert):
             verdict.note_wrong(f"a client was told {alert}, there is {event}")
+    for missed in missed_alerts(viewer, market):
+        verdict.note_wrong(f"the client was not told {missed}")
+
+
+def missed_alerts(viewer: Viewer, market: Market) -> Iterator[str]:
+    """Every alert that the viewer was told neither itself nor, with `recovered:false`, to do without."""
+    seen = {name.split(".", 1)[1] for name in viewer.book.alerts}
+    for partition, events in enumerate(market.events):
+        for seq, event in enumerate(events, start=1):
+            if event.alert and f"{partition}.{seq}" not in seen and not viewer.book.is_excused(event.ticker, seq):
+                yield f"{event}, seq {seq} of partition {partition}"
 
 
 def told(alert: dict[str, str]) -> tuple[str, str, str, str]:
