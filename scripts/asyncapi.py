@@ -14,8 +14,8 @@ WEBSOCKET = "gateway"
 RECONNECT = {Reconnect.AFTER_HINT: "after the hint in the reason", Reconnect.WITH_NEW_TOKEN: "with a new token", Reconnect.NEVER: "no"}
 
 PARTITION = {
-    "description": "Number of the partition, 0 to PARTITIONS - 1, in braces. The braces are a part of the key, the hash tag of Redis Cluster: "
-    "the key of partition 0 ends with `{0}`.",
+    "description": "Number of the partition, 0 to PARTITIONS - 1, in braces. The braces are a part of the key, the hash tag of Redis "
+    "Cluster: the key of partition 0 ends with `{0}`.",
     "examples": ["{0}", "{3}"],
 }
 TICKER = {"description": "Symbol of the stock.", "examples": ["AAPL", "BRK.B"]}
@@ -24,7 +24,7 @@ STREAMS: dict[str, tuple[str, str, str]] = {
     "ticks": (
         "ticks:{p}",
         "Stream of raw ticks",
-        "One stream of each partition, in the order of `seq`. Read it with a consumer group of your own, beside `analyzer` and `persister`.",
+        "One stream of each partition, in the order of `seq`. Read it with a group of your own, beside `analyzer` and `persister`.",
     ),
     "enriched": (
         "enriched:{p}",
@@ -88,9 +88,9 @@ def info(version: str) -> Document:
     return {
         "title": "tickstream: streams and WebSocket",
         "version": version,
-        "description": f"Version {VERSION} of the contract: entries on Redis Streams, and messages of the gateway to browsers and programs. Fields may "
-        "be added, entries get them at the end: ignore what you do not know. Nothing here is removed, renamed or widened; what has to be becomes "
-        "another version beside this one.",
+        "description": f"Version {VERSION} of the contract: entries on Redis Streams, and messages of the gateway to its clients. "
+        "Fields may be added, entries get them at the end: ignore what you do not know. Nothing here is removed, renamed or widened; what "
+        "has to be becomes another version beside this one.",
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         "tags": [{"name": "stock prices"}, {"name": "Redis Streams"}, {"name": "WebSocket"}],
     }
@@ -192,8 +192,8 @@ def query() -> Document:
         "properties": {
             "tickers": {
                 "type": "string",
-                "description": f"Only these, commas between them, at most {MOST_TICKERS}; default all. A malformed name is answered with an error, "
-                "the others apply.",
+                "description": f"Only these, commas between them, at most {MOST_TICKERS}; default all. A malformed name is answered with "
+                "an error, the others apply.",
                 "examples": ["AAPL,MSFT"],
             },
             "since": {

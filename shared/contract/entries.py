@@ -1,4 +1,4 @@
-"""The entries of the streams and the other public values in Redis: every value is text, fields come in this order, empty where there is none.
+"""The entries of the streams and the other public values in Redis: text all of it, fields in this order, empty where there is no value.
 
 The patterns are those that the pipeline itself reads and writes by (`shared.events`).
 """
@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, RootModel
 
 from shared.contract.fields import FIELD_ORDER, Average, Described, Matching, Price, Source, Ticker
-from shared.deadletters import KEPT, PAYLOAD_BYTES
-from shared.events import ENRICHED_PATTERNS, MARKET_PATTERNS, TICK_PATTERNS, Enriched, Market, Tick
+from shared.deadletters import PAYLOAD_BYTES
+from shared.events import ENRICHED_PATTERNS, MARKET_PATTERNS, TICK_PATTERNS
 
 
 class Entry(Described):
@@ -57,9 +57,7 @@ class EnrichedEntry(Entry):
         description="That of its tick: number within the partition.", examples=["812"]
     )
     ticker: Ticker = Field(description="Symbol of the stock.", examples=["AAPL", "BRK.B"])
-    price: Annotated[str, Matching(ENRICHED_PATTERNS["price"])] = Field(
-        description="That of its tick, the same characters.", examples=["255.78"]
-    )
+    price: Annotated[str, Matching(ENRICHED_PATTERNS["price"])] = Field(description="That of its tick.", examples=["255.78"])
     ts: Annotated[str, Matching(ENRICHED_PATTERNS["ts"])] = Field(
         description="Event time of its tick, in epoch milliseconds UTC.", examples=["1771105101950"]
     )
@@ -68,7 +66,7 @@ class EnrichedEntry(Entry):
         description="Entry id of its tick in `ticks:{p}`.", examples=["1771105101951-0"]
     )
     sma: Annotated[str, Matching(ENRICHED_PATTERNS["sma"])] = Field(
-        description="Mean of the last SMA_PERIOD prices, this one included: at most six decimals, rounded half-even; empty until there are so many.",
+        description="Mean of the last SMA_PERIOD prices, this one included: six decimals at most; empty until there are so many.",
         examples=["254.32"],
     )
     alert: Annotated[str, Matching(ENRICHED_PATTERNS["alert"])] = Field(
@@ -86,12 +84,10 @@ class DeadLetterEntry(Entry):
     entry_id: Annotated[str, Matching(rf"(?:{ENRICHED_PATTERNS['tick_id']})?")] = Field(
         description="Its entry id in that stream; empty if it never became an entry.", examples=["1771105101951-0"]
     )
-    reason: str = Field(
-        description="What is wrong with it, for people: not for programs to read.", examples=["ts is more than 5 s in the future"]
-    )
+    reason: str = Field(description="What is wrong with it, for people.", examples=["ts is more than 5 s in the future"])
     payload: str = Field(
-        description=f"What it was, cut at {PAYLOAD_BYTES} bytes of UTF-8; a cut one cannot be retried. Of a tick that was refused its values, "
-        f"commas between them; of an entry its fields as JSON. The newest {KEPT} of a partition are kept.".replace("100000", "100 000")
+        description=f"What it was, cut at {PAYLOAD_BYTES} bytes of UTF-8; a cut one cannot be retried. Of a tick that was refused "
+        "its values, commas between them; of an entry its fields as JSON."
     )
     ts: Annotated[str, Matching(TICK_PATTERNS["ts"])] = Field(
         description="When it was buried, by the clock of Redis, in epoch milliseconds UTC.", examples=["1771105101950"]
@@ -142,5 +138,3 @@ ENTRIES: dict[str, type[Entry]] = {"ticks": TickEntry, "enriched": EnrichedEntry
 """By the name of their stream."""
 VALUES: dict[str, type[Described] | type[WindowPrice]] = {"latest": LatestValue, "prices": WindowPrice}
 """By the name of their hash or list."""
-WRITTEN = {"ticks": Tick, "enriched": Enriched, "market": Market}
-"""What the pipeline itself makes of the entries."""

@@ -46,8 +46,8 @@ class LeftOut:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         with_null = handler(schema)
-        (given,) = (each for each in with_null["anyOf"] if each != {"type": "null"})
-        return given
+        given: list[JsonSchemaValue] = [each for each in with_null["anyOf"] if each != {"type": "null"}]
+        return given[0]
 
     def _given(self, value: object) -> object:
         if value is None:

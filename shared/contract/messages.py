@@ -1,8 +1,8 @@
 """The messages of the WebSocket, those of the gateway and those of a client, each one text frame with a JSON object."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shared.contract.fields import INCARNATION, Average, Cursor, Described, LeftOut, Matching, Price, Ticker, Time
 from shared.events import MARKET_PATTERNS, SEQ, TICKER
@@ -23,7 +23,7 @@ class Stock(Described):
     price: Price = Field(description="A number with the characters of the stream: read it as a decimal, not as a float.", examples=[255.78])
     sma: Average | None = Field(description="Mean of the last SMA_PERIOD prices; null until there are so many.", examples=[254.32])
     alert: Side | None = Field(
-        description="Whether this very price crossed its average. Not to be notified from: it comes again with snapshots."
+        description="Whether this very price crossed its average. It comes again with snapshots: notify from `alerts`."
     )
     ts: Time = Field(description="Event time, UTC.", examples=["2026-02-14T21:38:21.950+00:00"])
     seq: Seq = Field(description="Number of the tick within its partition: rises per ticker until `recovered` is false.", examples=[812])
@@ -47,10 +47,11 @@ class Alert(Described):
 class StockUpdate(Described):
     """The subscribed tickers that changed, each once, and every alert since the message before.
 
-    The first message, and the one after `subscribe`, is a snapshot. More than 1 000 stocks or alerts come in parts, which follow each other at once.
+    The first message, and the one after `subscribe`, is a snapshot. More than 1 000 stocks or alerts come in parts, one right after
+    the other.
     """
 
-    model_config = {"json_schema_extra": {"oneOf": [{"required": ["cursor"]}, {"required": ["more"]}]}}
+    model_config: ClassVar[ConfigDict] = {"json_schema_extra": {"oneOf": [{"required": ["cursor"]}, {"required": ["more"]}]}}
 
     type: Literal["stock_update"] = Field(description="Which message it is.")
     timestamp: Time = Field(description="When the gateway wrote it, UTC.", examples=["2026-02-14T21:38:22.104+00:00"])
@@ -61,7 +62,7 @@ class StockUpdate(Described):
     snapshot: bool = Field(description="Whether `stocks` has the newest of every ticker that is asked for, changed or not.")
     recovered: Annotated[bool | None, LeftOut()] = Field(
         default=None,
-        description="After `since`: true, nothing was missed; false, replace all state, alerts may have been missed. In mid-connection only false.",
+        description="After `since`: true, nothing was missed; false, replace all state, alerts may have been missed. Later on only false.",
     )
     reason: Annotated[Literal["gap", "rewind", "reset"] | None, LeftOut()] = Field(
         default=None,
@@ -122,11 +123,11 @@ class Error(Described):
 
     type: Literal["error"] = Field(description="Which message it is.")
     code: Literal["bad_json", "bad_action", "bad_ticker", "not_supported", "too_many_tickers", "unauthorized"] = Field(
-        description="`bad_json`: no JSON object. `bad_action`: none of the four. `bad_ticker`: malformed names, the rest applies. `not_supported`: "
-        "single names unsubscribed while `*` holds, or `auth` where no token is needed. `too_many_tickers`: nothing changed. "
-        "`unauthorized`: no token yet, a bad one, or tickers it does not allow."
+        description="`bad_json`: no JSON object. `bad_action`: none of the four. `bad_ticker`: malformed names, the rest applies. "
+        "`not_supported`: single names unsubscribed while `*` holds, or `auth` where no token is asked. "
+        "`too_many_tickers`: nothing changed. `unauthorized`: no token yet, a bad one, or tickers it does not allow."
     )
-    message: str = Field(description="For people: not for programs to read.", examples=["not a ticker: 'aapl'"])
+    message: str = Field(description="For people.", examples=["not a ticker: 'aapl'"])
 
 
 class Subscribe(Described):
@@ -140,9 +141,7 @@ class Unsubscribe(Described):
     """Remove tickers; `["*"]` removes all."""
 
     action: Literal["unsubscribe"] = Field(description="Which command it is.")
-    tickers: list[TickerOrAll] = Field(
-        max_length=MOST_TICKERS, description="Single names only while `*` does not hold.", examples=[["AAPL"]]
-    )
+    tickers: list[TickerOrAll] = Field(max_length=MOST_TICKERS, description="No single names while `*` holds.", examples=[["AAPL"]])
 
 
 class Ping(Described):

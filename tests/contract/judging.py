@@ -5,7 +5,7 @@ Readers ignore fields they do not know; a field of ours that is in no model woul
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -68,7 +68,7 @@ async def public_of(redis: Redis, partitions: int) -> dict[str, Sequence[Any]]:
     for p in range(partitions):
         for name in ("ticks", "enriched", "deadletters"):
             found[name] += await _entries(redis, getattr(streams, name)(p))
-        latest: dict[str, str] = await redis.hgetall(streams.latest(p))
+        latest = cast(dict[str, str], await redis.hgetall(streams.latest(p)))
         found["latest"] += latest.items()
         for ticker in latest:
             found["prices"] += await redis.lrange(streams.prices(p, ticker), 0, -1)
@@ -77,4 +77,4 @@ async def public_of(redis: Redis, partitions: int) -> dict[str, Sequence[Any]]:
 
 
 async def _entries(redis: Redis, key: str) -> list[Fields]:
-    return [fields for _, fields in await redis.xrange(key)]
+    return [fields for _, fields in cast(list[tuple[str, dict[str, str]]], await redis.xrange(key))]

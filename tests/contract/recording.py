@@ -1,4 +1,4 @@
-"""Records entries and messages of a real Redis, the real functions and a real gateway: `python -m tests.contract.recording` makes the examples."""
+"""Records entries and messages of a real Redis, the real functions and a real gateway: `python -m tests.contract.recording`."""
 
 import asyncio
 import json
