@@ -6,6 +6,7 @@ from typing import Any
 from scripts.json_schemas import SUBJECTS, Document, component_schemas
 from services.gateway.close_codes import CLOSE_CODES, LAST_HINT_SECONDS, CloseCode, Reconnect
 from services.gateway.protocol import MOST_CURSOR_CHARACTERS, MOST_ERRORS, MOST_TICKERS
+from shared import streams
 from shared.contract import VERSION
 
 WEBSOCKET = "gateway"
@@ -20,32 +21,38 @@ PARTITION = {
 }
 TICKER = {"description": "Symbol of the stock.", "examples": ["AAPL", "BRK.B"]}
 
+
+def of_partition(key_of_first: str) -> str:
+    """The key of any partition, from that of the first one."""
+    return key_of_first.replace("{0}", "{p}")
+
+
 STREAMS: dict[str, tuple[str, str, str]] = {
     "ticks": (
-        "ticks:{p}",
+        of_partition(streams.ticks(0)),
         "Stream of raw ticks",
         "One stream of each partition, in the order of `seq`. Read it with a group of your own, beside `analyzer` and `persister`.",
     ),
     "enriched": (
-        "enriched:{p}",
+        of_partition(streams.enriched(0)),
         "Stream of ticks with average and alert",
         "One stream of each partition, an entry of each tick, in the same order. Alerts are the entries whose `alert` is not empty.",
     ),
     "deadletters": (
-        "deadletters:{p}",
+        of_partition(streams.deadletters(0)),
         "Stream of input that could not be processed",
-        "One stream of each partition. An entry that was retried or dropped is deleted.",
+        "One stream of each partition, the newest 100 000 entries. One that was retried or dropped is deleted.",
     ),
-    "market": ("market", "Stream of whether the exchange trades", "One for the deployment; the newest 1 000 are kept."),
+    "market": (streams.MARKET, "Stream of whether the exchange trades", "One for the deployment; the newest 1 000 are kept."),
     "latest": (
-        "latest:{p}",
+        of_partition(streams.latest(0)),
         "Hash of the newest value of each ticker",
-        "One hash of each partition: ticker to JSON. Not a stream: HGET, HGETALL.",
+        "One of each partition: ticker to JSON. Not a stream.",
     ),
     "prices": (
-        "prices:{p}:{ticker}",
+        of_partition(streams.prices(0, "{ticker}")),
         "List of the window of a ticker",
-        "The last SMA_PERIOD prices, oldest first, never more. Not a stream: LRANGE.",
+        "The last SMA_PERIOD prices, oldest first, never more. Not a stream.",
     ),
 }
 """By name: address, title, what it is."""

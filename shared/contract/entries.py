@@ -63,7 +63,7 @@ class EnrichedEntry(Entry):
     )
     source: Source = Field(description="That of its tick.", examples=["simulated"])
     tick_id: Annotated[str, Matching(ENRICHED_PATTERNS["tick_id"])] = Field(
-        description="Entry id of its tick in `ticks:{p}`.", examples=["1771105101951-0"]
+        description="Entry id of its tick in the stream of ticks.", examples=["1771105101951-0"]
     )
     sma: Annotated[str, Matching(ENRICHED_PATTERNS["sma"])] = Field(
         description="Mean of the last SMA_PERIOD prices, this one included: six decimals at most; empty until there are so many.",
