@@ -3,7 +3,7 @@
 import json
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.analyzer.state_machine import latest_json
@@ -31,6 +31,7 @@ INCARNATIONS = text_of(r"\d{1,17}-[0-9a-f]{8}")
 POSITIONS = st.lists(st.builds(Position, INCARNATIONS, st.integers(0, 10**16)), min_size=1, max_size=64)
 
 
+@settings(max_examples=50)
 @given(event=EVENTS, incarnation=INCARNATIONS, partition=st.integers(0, 63), positions=POSITIONS)
 def test_every_entry_becomes_a_message_of_the_contract(
     event: Enriched, incarnation: str, partition: int, positions: list[Position]
