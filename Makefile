@@ -31,8 +31,9 @@ lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-co
 bench: install-dev ## benchmarks of each step and of the whole pipeline
 	@exec $(PY) -m benchmarks $(ARGS)
 
-docs: install-dev ## write the tables of docs/metrics.md again
+docs: install-dev ## write what is generated again: tables of docs/metrics.md, schemas and AsyncAPI of the contract
 	$(PY) -m scripts.metrics_page
+	$(PY) -m scripts.contract
 
 faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line at the end
 	@exec $(PY) -m tests.faults.endurance

@@ -152,13 +152,14 @@ def succeeds(command: list[str], quietly: bool = False) -> bool:
 
 
 def command() -> None:
-    """Make `services` and `shared` importable, and `.venv/bin/tickstream`, both by relative paths: a checkout may move.
+    """Make `services`, `shared` and `tickstream_client` importable, and `.venv/bin/tickstream`, by relative paths: a checkout may move.
 
     Building the project itself would ask an index for the build backend.
     """
     where = [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
-    (site / "tickstream.pth").write_text(os.path.relpath(Path.cwd(), site.resolve()) + "\n")
+    here = Path(os.path.relpath(Path.cwd(), site.resolve()))
+    (site / "tickstream.pth").write_text(f"{here}\n{here / 'clients' / 'python'}\n")
     script = VENV / "bin" / "tickstream"
     script.write_text(COMMAND)
     script.chmod(0o755)

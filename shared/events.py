@@ -16,7 +16,8 @@ PRICE = r"(?:0|[1-9]\d{0,11})(?:\.\d{0,7}[1-9])?"
 """Canonical decimal text: at most twelve digits before the point and eight after it, no trailing zeros."""
 
 SEQ = r"[1-9]\d{0,15}"
-_TIME_MS = r"\d{1,14}"
+_TIME_MS = r"(?:0|[1-9]\d{0,13})"
+"""Without leading zeros: JSON has no such numbers, and `latest:{p}` holds these characters."""
 _SOURCE = r"[a-z][a-z0-9\-]{0,31}"
 _ENTRY_ID = r"\d{1,20}-\d{1,20}"
 _POSITIVE_PRICE = rf"(?=[\d.]*[1-9]){PRICE}"
@@ -28,8 +29,8 @@ _PLAIN = re.ASCII
 _ticker = re.compile(TICKER, _PLAIN).fullmatch
 
 _COMMON = {"seq": SEQ, "ticker": TICKER, "price": _POSITIVE_PRICE, "ts": _TIME_MS, "source": _SOURCE}
-_TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
-_ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": _SMA, "alert": r"(?:bullish|bearish)?"}
+TICK_PATTERNS = {**_COMMON, "volume": rf"(?:{PRICE})?", "quote_ts": rf"(?:{_TIME_MS})?", "shed": r"\d{0,15}"}
+ENRICHED_PATTERNS = {**_COMMON, "tick_id": _ENTRY_ID, "sma": _SMA, "alert": r"(?:bullish|bearish)?"}
 
 
 def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] | None]:
@@ -37,10 +38,10 @@ def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] |
     return re.compile("\t".join(f"{name}\t{pattern}" for name, pattern in patterns.items()), _PLAIN).fullmatch
 
 
-_tick = _whole_entry(_TICK_PATTERNS)
-_enriched = _whole_entry(_ENRICHED_PATTERNS)
+_tick = _whole_entry(TICK_PATTERNS)
+_enriched = _whole_entry(ENRICHED_PATTERNS)
 
-_MARKET_PATTERNS = {
+MARKET_PATTERNS = {
     "exchange": r"[A-Z0-9]{1,12}",
     "status": r"open|pre|post|closed",
     "reason": r"[ -~]{0,100}",
@@ -105,29 +106,29 @@ def read_tick(entry: Sequence[str]) -> Tick:
     """Read an entry of `ticks:{p}`, names and values in turn as Redis sends them; raise `InvalidEntry` that names the first bad field."""
     if _tick("\t".join(entry)):
         return Tick._make(entry[1::2])
-    return Tick._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), _TICK_PATTERNS))
+    return Tick._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), TICK_PATTERNS))
 
 
 def read_enriched(entry: Sequence[str]) -> Enriched:
     """Read an entry of `enriched:{p}`; as `read_tick`."""
     if _enriched("\t".join(entry)):
         return Enriched._make(entry[1::2])
-    return Enriched._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), _ENRICHED_PATTERNS))
+    return Enriched._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), ENRICHED_PATTERNS))
 
 
 def parse_tick(fields: Mapping[str, str]) -> Tick:
     """As `read_tick`, from a mapping."""
-    return Tick._make(_values(fields, _TICK_PATTERNS))
+    return Tick._make(_values(fields, TICK_PATTERNS))
 
 
 def parse_enriched(fields: Mapping[str, str]) -> Enriched:
     """As `read_enriched`, from a mapping."""
-    return Enriched._make(_values(fields, _ENRICHED_PATTERNS))
+    return Enriched._make(_values(fields, ENRICHED_PATTERNS))
 
 
 def parse_market(fields: Mapping[str, str]) -> Market:
     """Read an entry of `market`; raise `InvalidEntry` that names the first bad field."""
-    return Market._make(_values(fields, _MARKET_PATTERNS))
+    return Market._make(_values(fields, MARKET_PATTERNS))
 
 
 def _values(fields: Mapping[str, str], patterns: Mapping[str, str]) -> list[str]:

@@ -22,10 +22,8 @@ COMPRESSION = 5
 
 def make_application(sources: Sources) -> ASGIApp:
     """What the server calls."""
-    app = FastAPI(title="tickstream", version=version(), docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = with_routes()
     app.state.sources = sources
-    for module in (stocks, ticks, bars, alerts, market, health, pages):
-        app.include_router(module.router)
     document = describe(app)
     app.add_api_route("/openapi.json", lambda: document, include_in_schema=False)
     answer_with_problems(app)
@@ -34,6 +32,14 @@ def make_application(sources: Sources) -> ASGIApp:
         origins = list(sources.settings.api_cors_origins)
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "HEAD"], expose_headers=["ETag", REQUEST_ID])
     return Observed(app)
+
+
+def with_routes() -> FastAPI:
+    """The routes, and nothing behind them: enough to be described."""
+    app = FastAPI(title="tickstream", version=version(), docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    for module in (stocks, ticks, bars, alerts, market, health, pages):
+        app.include_router(module.router)
+    return app
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -24,6 +24,9 @@ print(shared.version.version())
 """
 
 
+LEFT_OUT = [line for line in (CHECKOUT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("shared/")]
+
+
 @dataclass(frozen=True)
 class Image:
     """The content of an image: /app, and the packages of /venv as links."""
@@ -53,9 +56,11 @@ def lay_out_code(app: Path, service: str) -> Path:
             source = arguments.split()[0].replace("${SERVICE}", service)
             (app / source).parent.mkdir(parents=True, exist_ok=True)
             if (CHECKOUT / source).is_dir():
-                shutil.copytree(CHECKOUT / source, app / source, ignore=shutil.ignore_patterns("__pycache__", "testing"))
+                shutil.copytree(CHECKOUT / source, app / source, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(CHECKOUT / source, app / source)
+    for left_out in LEFT_OUT:
+        shutil.rmtree(app / left_out)
     return app
 
 

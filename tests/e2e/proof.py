@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared import streams
+from tests.contract.judging import judge_redis
 from tests.e2e.market_data import Event, Outcome
 from tests.e2e.viewer import Book, Message
 
@@ -97,6 +98,7 @@ class Proof:
         await self._check_groups()
         await self._check_keys()
         await self._check_dead_letters()
+        await judge_redis(self.redis, self.expected.partitions)
         return ticks, enriched
 
     async def entries(self, stream: str) -> list[Entries]:

@@ -15,6 +15,8 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.contract.judging import judge_message
+
 PATIENCE_SECONDS = 20.0
 AWAY_SECONDS = 0.05
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
@@ -26,6 +28,7 @@ Message = dict[str, Any]
 def parse(text: str | bytes) -> Message:
     """Read a message; its numbers as text."""
     assert isinstance(text, str), "only text frames are sent"
+    judge_message(text)
     message: Message = json.loads(text, parse_float=str, parse_int=str)
     return message
 

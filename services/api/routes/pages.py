@@ -52,6 +52,24 @@ async def docs(request: Request) -> Response:
     return await _page(request, "docs.html", images=" data:")
 
 
+@router.get("/docs/events")
+async def events(request: Request) -> Response:
+    """The documentation of streams and WebSocket."""
+    return await _page(request, "docs_events.html")
+
+
+@router.get("/asyncapi.json")
+async def asyncapi(request: Request) -> Response:
+    """The AsyncAPI document, made from the contract's models."""
+    return await _file(request, "contract/asyncapi.json")
+
+
+@router.get("/schemas/{path:path}")
+async def schemas(request: Request, path: str) -> Response:
+    """A JSON Schema of the contract."""
+    return await _file(request, f"contract/{path}")
+
+
 @router.get("/config.json")
 async def config(request: Request, sources: Asked) -> Response:
     """What the dashboard has to know."""

@@ -103,3 +103,26 @@ async def test_the_openapi_document_names_what_there_is(api: Api) -> None:
         assert set(path) == {"get"}
         for status, answer in path["get"]["responses"].items():
             assert set(answer["content"]) <= {"application/json", "text/csv"} if status == "200" else {"application/problem+json"}
+
+
+async def test_the_description_of_streams_and_websocket_is_served_with_every_schema_it_names(api: Api) -> None:
+    page = await api.get("/docs/events")
+    assert policy(page) == {**STRICT, **CLOSED, "img-src": "'self'", "connect-src": "'self'"}
+    assert "//" not in page.text.replace("<!doctype html>", "")
+    document = await api.json("/asyncapi.json")
+    for name, message in document["components"]["messages"].items():
+        schema = await api.get(message["x-schema"])
+        assert schema.headers["content-type"] == "application/json"
+        assert schema.json()["$id"].endswith(f":{name}")
+    for path in ("/schemas/", "/schemas/v1", "/schemas/../docs.html", "/schemas/v1/entries/nothing.schema.json"):
+        assert (await api.get(path)).status_code == 404
+
+
+async def test_the_openapi_document_is_the_committed_one(api: Api) -> None:
+    assert (await api.get("/openapi.json")).json() == (await api.get("/schemas/openapi.json")).json()
+
+
+async def test_pages_lead_to_each_other(api: Api) -> None:
+    for path, others in {"/": ("/docs", "/docs/events"), "/docs": ("/", "/docs/events"), "/docs/events": ("/", "/docs")}.items():
+        text = (await api.get(path)).text
+        assert [other for other in others if f'href="{other}"' not in text] == []

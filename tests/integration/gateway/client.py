@@ -11,6 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+from tests.contract.judging import judge_message
+
 PATIENCE_SECONDS = 10
 
 
@@ -44,6 +46,7 @@ class Client:
         async with asyncio.timeout(PATIENCE_SECONDS):
             text = await self.websocket.recv()
         assert isinstance(text, str)
+        judge_message(text)
         message: dict[str, Any] = json.loads(text, parse_float=Decimal)
         if message["type"] == "stock_update":
             self._take(message)

@@ -1,0 +1,1 @@
+"""Subscribe to a tickstream gateway, or consume its streams."""
