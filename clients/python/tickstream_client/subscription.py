@@ -162,9 +162,11 @@ class Subscription(View):
 
     async def _send(self, commands: Sequence[str]) -> None:
         connection = self._connection
+        if connection is None:
+            return
         # What is lost with a connection is part of what is asked of the next.
         with suppress(ConnectionClosed):
-            for command in commands if connection else ():
+            for command in commands:
                 await connection.send(command)
 
     async def _part(self, error: Exception) -> None:

@@ -152,9 +152,11 @@ class Subscription(View):
 
     def _send(self, commands: Sequence[str]) -> None:
         connection = self._connection
+        if connection is None:
+            return
         # What is lost with a connection is part of what is asked of the next.
         with suppress(ConnectionClosed):
-            for command in commands if connection else ():
+            for command in commands:
                 connection.send(command)
 
     def _part(self, error: Exception) -> None:
