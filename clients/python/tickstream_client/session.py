@@ -165,9 +165,10 @@ class Session:
             self._asked_at = now
         return is_due
 
-    def on_pong(self, now: float) -> None:
-        """The ping was answered."""
-        self._heard_at, self._asked_at = now, None
+    def on_pong(self) -> None:
+        """The ping was answered, at some time: the gateway lived when it was asked."""
+        if self._asked_at is not None:
+            self._heard_at, self._asked_at = self._asked_at, None
 
     @property
     def has_update(self) -> bool:

@@ -174,7 +174,7 @@ class Subscription(View):
     async def _look(self, connection: ClientConnection) -> None:
         """Nothing came for a while: see whether the gateway is there. Pings of the protocol, as they bring no message."""
         if self._pong is not None and self._pong.done():
-            self._session.on_pong(time.monotonic())
+            self._session.on_pong()
             self._pong = None
         if self._session.on_silence(time.monotonic()):
             self._pong = asyncio.ensure_future(await connection.ping())

@@ -165,16 +165,23 @@ def test_silent_gateway_is_asked_and_then_given_up() -> None:
         session.on_silence(100 + QUIET_SECONDS + ANSWER_SECONDS)
 
 
-@pytest.mark.parametrize("kind", ["message", "pong"])
-def test_any_message_is_a_sign_of_life_and_so_is_the_pong(kind: str) -> None:
+def test_any_message_is_a_sign_of_life() -> None:
     session = Session(URL)
     session.on_open(0)
     session.on_silence(QUIET_SECONDS)
-    if kind == "message":
-        session.on_message('{"type":"weather"}', QUIET_SECONDS + 1)
-    else:
-        session.on_pong(QUIET_SECONDS + 1)
+    session.on_message('{"type":"weather"}', QUIET_SECONDS + 1)
     assert session.patience_seconds(QUIET_SECONDS + 1) == QUIET_SECONDS
+
+
+def test_gateway_that_dies_after_a_pong_is_given_up_no_later_than_any_other() -> None:
+    session = Session(URL)
+    session.on_open(0)
+    assert session.on_silence(QUIET_SECONDS)
+    session.on_pong()
+    looked_at = QUIET_SECONDS + ANSWER_SECONDS
+    assert session.on_silence(looked_at), "to be asked again"
+    with pytest.raises(TimeoutError):
+        session.on_silence(looked_at + ANSWER_SECONDS)
 
 
 def test_loop_that_was_busy_for_long_takes_what_has_come_before_it_judges() -> None:
