@@ -68,7 +68,7 @@ class Feed:
         """The ids of all entries."""
         key = streams.stream(stream, partition)
         async with at(self.redis, key) as server:
-            return [str(entry_id) for entry_id, _ in await server.xrange(key)]
+            return [str(entry_id) for entry_id, _ in await server.xrange(key) or ()]
 
     async def owners(self, group: str, stream: str = "ticks") -> list[str]:
         """Who holds each partition, empty for nobody."""
@@ -89,7 +89,7 @@ async def founded(redis: Redis, partitions: int) -> Feed:
 
 
 async def take(events: AsyncIterator[Any] | Consumption[Any], count: int) -> list[Any]:
-    """The next events; the loop is left when the last one has come back for more is not asked for: that one is not finished."""
+    """The next events. The loop is left in the body of the last one, which is thus not finished."""
     found: list[Any] = []
     async with asyncio.timeout(SECONDS):
         async for event in events:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from shared import streams
 from tests.integration.clients.feed import LEASE_SECONDS, SECONDS, Feed, founded, take, until
 from tests.integration.partition import set_up
-from tickstream_client.streams import Consumption, Gap, Invalid, Tick, consume
+from tickstream_client.streams import Consumption, Invalid, Tick, consume
 
 
 @pytest.fixture
@@ -227,6 +227,3 @@ def test_a_group_of_the_pipeline_or_of_a_strange_name_is_refused(group: str) -> 
     with pytest.raises(ValueError, match="group"):
         consume("ticks", group=group, redis_url="redis://127.0.0.1")
 
-
-def gap_reasons(gaps: list[Gap]) -> list[str]:
-    return [gap.reason for gap in gaps]

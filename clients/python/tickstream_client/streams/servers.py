@@ -4,13 +4,13 @@ Answers come as Redis sends them (RESP2), whatever the version of redis-py. What
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from random import sample
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
@@ -50,6 +50,30 @@ def why_never(error: Exception) -> str | None:
     return None
 
 
+class _HonestSender:
+    """Sends so that a cancellation is not swallowed.
+
+    Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, swallows one that comes when the sending is just done: a read
+    that waits would go on waiting, and whoever cancelled it with it.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        asked_before = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection it is mixed into
+        if task and task.cancelling() > asked_before:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the answer would be taken for another's
+            raise asyncio.CancelledError
+
+
+class _PlainConnection(_HonestSender, Connection):
+    pass
+
+
+class _TlsConnection(_HonestSender, SSLConnection):
+    pass
+
+
 def _connect(url: str, answer_seconds: float) -> "Redis":
     client: Redis = Redis.from_url(
         url,
@@ -65,6 +89,8 @@ def _connect(url: str, answer_seconds: float) -> "Redis":
         max_connections=CONNECTIONS,
     )
     client.response_callbacks.clear()
+    pool = client.connection_pool
+    pool.connection_class = _TlsConnection if issubclass(pool.connection_class, SSLConnection) else _PlainConnection
     return client
 
 
