@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import Redis
+from tickstream_client.streams import Consumption
 
 from services.admin.migrate import load_library
 from shared import streams
 from shared.redis import log
 from shared.redis.cluster import at
 from shared.redis.deployment import join
-from tickstream_client.streams import Consumption
 
 PERIOD = 3
 SECONDS = 20.0
@@ -46,6 +46,10 @@ class Feed:
         told = await log.append(self.redis, partition, token=f"f{partition}", producer="f", batch=batch, cap=100_000)
         assert told.answer is log.Answer.OK
         self._numbers[partition] += count
+
+    def set_back(self, count: int, partition: int = 0) -> None:
+        """Redis lost the last so many."""
+        self._numbers[partition] -= count
 
     async def append_everywhere(self, count: int) -> None:
         """The same to every partition."""

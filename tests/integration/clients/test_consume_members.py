@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from tickstream_client.streams import Tick, consume
 
 from shared import streams
 from tests.integration.clients.consumer import Consumer, running
 from tests.integration.clients.feed import SECONDS, Feed, founded, take, until
-from tickstream_client.streams import Tick, consume
 
 PARTITIONS = 4
 SHORT = 0.5

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from tickstream_client.streams import keys
 from tickstream_client.streams.events import E
 from tickstream_client.streams.handing import Lease
-from tickstream_client.streams.servers import AWAY, CannotConsume, why_never
+from tickstream_client.streams.servers import AWAY, CannotConsume, text_of, why_never
 from tickstream_client.streams.sharing import Plan, Seen, Standstill, plan, vacant_seconds
 from tickstream_client.streams.working import LEAVING_SECONDS, Job, Worker
 
@@ -133,7 +133,7 @@ class Member(Generic[E]):
             self._standstill.forget(partition)
             for name in self._live if partition is None else ():
                 self._standstill.forget(name)
-            self._complaints.add(str(error) or type(error).__name__)
+            self._complaints.add(text_of(error))
             await self._job.servers.look_again(error)
 
     async def _count_partitions(self) -> None:

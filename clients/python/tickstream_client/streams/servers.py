@@ -50,6 +50,11 @@ def why_never(error: Exception) -> str | None:
     return None
 
 
+def text_of(error: Exception) -> str:
+    """An error in a line of the log; of some the text alone is a number and an address."""
+    return f"{type(error).__name__} {error}".rstrip()
+
+
 class _HonestSender:
     """Sends so that a cancellation is not swallowed.
 

@@ -17,7 +17,7 @@ from redis.exceptions import WatchError
 from tickstream_client.streams.events import Batch, E, Gap, Invalid, NoEvent, seq_of
 from tickstream_client.streams.handing import Handout, Lease
 from tickstream_client.streams.lineage import Fate, Head, Position, fate
-from tickstream_client.streams.servers import AWAY, CannotConsume, Cluster, Single, why_never
+from tickstream_client.streams.servers import AWAY, CannotConsume, Cluster, Single, text_of, why_never
 from tickstream_client.streams.taking import Fenced, NoGroup, NotSetUp, PartitionGroup, Row, Start, Taken
 
 log = logging.getLogger("tickstream_client.streams")
@@ -241,7 +241,7 @@ class Worker(Generic[E]):
         if reason := why_never(error):
             raise CannotConsume(reason) from error
         if not self._is_waiting_for_redis:
-            log.warning("waiting for redis, partition %d: %s", self._lease.partition, str(error) or type(error).__name__)
+            log.warning("waiting for redis, partition %d: %s", self._lease.partition, text_of(error))
         self._is_waiting_for_redis = True
         if not isinstance(error, NotSetUp | NoGroup):
             await self._job.servers.look_again(error)
