@@ -58,9 +58,9 @@ def ids(taken: dict[str, Any]) -> list[str]:
     return [alert["id"] for alert in taken["update"]["alerts"]]
 
 
-async def test_an_older_or_known_seq_is_no_news(modules: Visit) -> None:
-    found = await taken(modules, update(stock(8), more=SNAPSHOT), update(stock(7)), update(stock(8)), update(stock(9)))
-    assert [seqs(each) for each in found] == [[8], [], [], [9]]
+async def test_an_older_seq_is_no_news(modules: Visit) -> None:
+    found = await taken(modules, update(stock(8), more=SNAPSHOT), update(stock(7)), update(stock(9)))
+    assert [seqs(each) for each in found] == [[8], [], [9]]
 
 
 async def test_the_first_message_replaces_everything_and_is_no_gap(modules: Visit) -> None:
@@ -86,62 +86,43 @@ async def test_what_was_lost_is_told_and_forgets_the_seqs(modules: Visit) -> Non
 
 
 async def test_a_resume_that_recovered_keeps_what_is_newer(modules: Visit) -> None:
-    *_, back = await taken(modules, update(stock(8), more=SNAPSHOT), "connect", update(stock(7), stock(4, "V"), more=RECOVERED))
+    _, back = await taken(modules, update(stock(8), more=SNAPSHOT), "connect", update(stock(7), stock(4, "V"), more=RECOVERED))
     assert (back["update"]["isReplaced"], back["gap"]) == (False, None)
     assert seqs(back) == [4]
 
 
 async def test_a_resume_that_did_not_recover_is_a_gap(modules: Visit) -> None:
-    *_, back = await taken(modules, update(stock(8), more=SNAPSHOT), "connect", update(stock(2), more=NOT_RECOVERED))
+    _, back = await taken(modules, update(stock(8), more=SNAPSHOT), "connect", update(stock(2), more=NOT_RECOVERED))
     assert back["gap"]["reason"] == "resume"
     assert seqs(back) == [2]
 
 
-async def test_who_comes_back_without_a_cursor_is_told_of_a_gap(modules: Visit) -> None:
-    part = update(stock(8), more=SNAPSHOT, cursor="")
-    *_, back = await taken(modules, part, "connect", update(stock(2), more=SNAPSHOT))
-    assert back["gap"]["reason"] == "resume"
-    assert back["update"]["isReplaced"]
+async def test_the_parts_of_one_message_are_given_as_one(modules: Visit) -> None:
+    parts = [update(stock(1), alerts=alert(1), more=REWOUND, cursor=""), update(stock(2, "V"), alerts=alert(2), more=REWOUND, cursor="b")]
+    _, found = await taken(modules, update(stock(9), more=SNAPSHOT, cursor="a"), *parts)
+    assert (seqs(found), ids(found)) == ([1, 2], ["i.0.1", "i.0.2"])
+    assert (found["gap"]["cursor"], found["update"]["cursor"]) == ("a", "b")
 
 
-async def test_the_parts_of_one_snapshot_add_up(modules: Visit) -> None:
-    parts = [update(stock(1), more=REWOUND, cursor=""), update(stock(2, "V"), more=REWOUND, cursor="b")]
-    _, first, last = await taken(modules, update(stock(9), more=SNAPSHOT, cursor="a"), *parts)
-    assert [each["update"]["isReplaced"] for each in (first, last)] == [True, False]
-    assert [each["update"]["cursor"] for each in (first, last)] == ["a", "b"]
-    assert last["gap"] is None
-
-
-async def test_parts_that_a_lost_connection_left_unfinished_are_not_continued(modules: Visit) -> None:
-    part = update(stock(9), more=REWOUND, cursor="")
-    *_, back = await taken(modules, update(stock(1), more=SNAPSHOT), part, "connect", update(stock(2), more=NOT_RECOVERED))
-    assert back["update"]["isReplaced"]
+async def test_parts_without_the_last_one_are_not_given_and_come_again(modules: Visit) -> None:
+    begun, whole = (update(stock(9), alerts=alert(1), more=RECOVERED, cursor=cursor) for cursor in ("", "b"))
+    _, back = await taken(modules, update(stock(1), more=SNAPSHOT, cursor="a"), "connect", begun, "connect", whole)
+    assert (seqs(back), ids(back)) == ([9], ["i.0.1"])
 
 
 async def test_an_alert_that_comes_again_is_dropped(modules: Visit) -> None:
-    part = update(alerts=f"{alert(1)},{alert(2)}", more=RECOVERED, cursor="")
-    found = await taken(modules, update(more=SNAPSHOT), "connect", part, "connect", update(alerts=f"{alert(2)},{alert(3)}", more=RECOVERED))
-    assert [ids(each) for each in found] == [[], ["i.0.1", "i.0.2"], ["i.0.3"]]
+    first = update(alerts=f"{alert(1)},{alert(2)}", more=SNAPSHOT)
+    found = await taken(modules, first, "connect", update(alerts=f"{alert(2)},{alert(3)}", more=RECOVERED))
+    assert [ids(each) for each in found] == [["i.0.1", "i.0.2"], ["i.0.3"]]
 
 
-async def test_no_alert_comes_twice_however_many_came_without_a_cursor(modules: Visit) -> None:
-    parts = [",".join(alert(number) for number in range(start, start + 1000)) for start in range(0, 7000, 1000)]
-    begun = [update(alerts=part, more=RECOVERED, cursor="") for part in parts]
-    found = await taken(modules, update(more=SNAPSHOT), "connect", *begun, "connect", *begun)
-    assert sum(len(ids(each)) for each in found) == 7000
-
-
-async def test_what_is_not_followed_any_more_is_left_out_and_news_when_it_is_again(modules: Visit) -> None:
-    steps = """async ([first, late, again]) => {
+async def test_what_is_not_wanted_is_left_out(modules: Visit) -> None:
+    steps = """async (message) => {
       const { Progress, parse } = await import("/static/feed.js");
-      const progress = new Progress();
-      progress.take(parse(first));
-      progress.forget(["V"]);
-      return [progress.take(parse(late), (name) => name !== "V"), progress.take(parse(again))];
+      return new Progress().take(parse(message), (name) => name !== "V");
     }"""
-    first, late = update(stock(8, "V"), more=SNAPSHOT), update(stock(9, "V"), alerts=alert(9))
-    left_out, again = await modules.run(steps, [first, late, update(stock(9, "V"), more=SNAPSHOT)])
-    assert (seqs(left_out), ids(left_out), seqs(again)) == ([], [], [9])
+    found = await modules.run(steps, update(stock(8), stock(9, "V"), alerts=alert(9)))
+    assert (seqs(found), ids(found)) == ([8], [])
 
 
 async def test_updates_that_wait_become_one_with_the_newest_price_and_every_alert(modules: Visit) -> None:
@@ -267,21 +248,29 @@ async def test_an_address_is_completed(modules: Visit, url: str, address: str) -
         (["AAPL", "BRK.B"], "a-_b", "?tickers=AAPL%2CBRK.B&since=a-_b"),
         (["*"], "", ""),
         (["*", "AAPL"], "", ""),
-        ([], "c", "?since=c"),
     ],
 )
 async def test_the_query_asks_for_tickers_and_for_what_came_since(modules: Visit, tickers: list[str], cursor: str, query: str) -> None:
     assert await modules.run(CALL, ["asking", "ws://h/ws/stocks/", tickers, cursor]) == f"ws://h/ws/stocks/{query}"
 
 
-@pytest.mark.parametrize("tickers", ["AAPL", ["aapl"], ["A,B"], [""]])
-async def test_what_is_no_list_of_tickers_is_told_at_once(modules: Visit, tickers: object) -> None:
-    attempt = """async (tickers) => {
+@pytest.mark.parametrize(
+    ("url", "tickers", "words"),
+    [
+        ("ws://h", "AAPL", 'tickers are a list of names: ["AAPL"]'),
+        ("ws://h", ["AAPL", "aapl", "A,B"], "not a ticker, such as AAPL or BRK.B: aapl, A,B"),
+        ("ws://h", [], "no ticker is left: close it instead"),
+        ("ws://h", [f"T{number}" for number in range(1001)], "1001 tickers; a connection has 1000 at most, or all with *"),
+        ("ws://h?token=secret", ["AAPL"], "a token does not belong into a URL, which proxies log: pass it as `token`"),
+    ],
+)
+async def test_what_no_gateway_would_accept_is_told_at_once(modules: Visit, url: str, tickers: object, words: str) -> None:
+    attempt = """async ([url, tickers]) => {
       const { subscribe } = await import("/static/feed.js");
       try {
-        subscribe("ws://h", { tickers });
+        subscribe(url, { tickers });
       } catch (error) {
         return `${error}`;
       }
     }"""
-    assert str(await modules.run(attempt, tickers)).startswith('TypeError: tickers are a list of names such as "BRK.B", not ')
+    assert await modules.run(attempt, [url, tickers]) == f"TypeError: {words}"

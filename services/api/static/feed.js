@@ -42,7 +42,9 @@ const EVERY = "*";
 const TICKER = /^[A-Z0-9][A-Z0-9.:-]{0,31}$/;
 const NAMES_PER_MESSAGE = 100;
 /** The longest make 3.5 KB; the gateway takes 4 KiB. */
-const MOST_IDS = 5_000;
+const MOST_TICKERS = 1_000;
+const MOST_IDS = 10_000;
+/** As many alerts as a gateway keeps for a slow page. */
 const LOOK_MS = 1_000;
 const OPEN_MS = 10_000;
 const QUIET_MS = 20_000;
@@ -87,6 +89,8 @@ export class Feed {
   #connection = null;
   #timer = null;
   #isHinted = false;
+  #token;
+  #refusedToken;
   #renewAt = Infinity;
   #looking;
   #listening = new AbortController();
@@ -102,7 +106,7 @@ export class Feed {
   constructor(url, options) {
     this.#urls = [url].flat().map(addressOf);
     this.#options = options;
-    this.#tickers = new Set(checked(options.tickers ?? [EVERY]));
+    this.#tickers = bounded(checked(options.tickers ?? [EVERY]));
     this.#progress = new Progress(options.since);
     this.#looking = setInterval(() => this.#look(Date.now()), LOOK_MS);
     this.#listen();
@@ -123,21 +127,19 @@ export class Feed {
     return this.#market;
   }
 
-  /** Follow these tickers, too: they come as a snapshot. @param {Iterable<string>} tickers */
+  /** Follow these tickers, too, or `*`: they come as a snapshot. @param {Iterable<string>} tickers */
   add(tickers) {
     const names = checked(tickers).filter((name) => !this.#isWanted(name));
-    names.forEach((name) => this.#tickers.add(name));
+    this.#tickers = bounded([...this.#tickers, ...names]);
     this.#ask("subscribe", names);
   }
 
-  /** Follow these tickers no more; `*` is all of them. @param {Iterable<string>} tickers */
+  /** Follow these tickers no more. Throws a TypeError if none would be left, or if all are followed. @param {Iterable<string>} tickers */
   remove(tickers) {
-    const names = checked(tickers);
-    const isAll = names.includes(EVERY);
-    if (this.#tickers.has(EVERY) && !isAll) throw new TypeError("single tickers cannot be taken out of *: remove * first");
-    const gone = (isAll ? [...this.#tickers] : names).filter((name) => this.#tickers.delete(name));
-    this.#progress.forget(gone);
-    this.#ask("unsubscribe", isAll ? [EVERY] : gone);
+    if (this.#tickers.has(EVERY)) throw new TypeError("every ticker is followed: single ones cannot be taken out");
+    const names = checked(tickers).filter((name) => this.#tickers.has(name));
+    this.#tickers = bounded([...this.#tickers].filter((name) => !names.includes(name)));
+    this.#ask("unsubscribe", names);
   }
 
   /** Disconnect for good. */
@@ -167,27 +169,30 @@ export class Feed {
     this.#timer = null;
     if (this.#isClosed) return;
     this.#tell({ phase: "connecting", retryAt: null });
-    let token;
     try {
-      token = await this.#askToken();
+      this.#token = await this.#askToken();
     } catch (error) {
       this.#end({ reason: `no token could be had: ${error?.message}` });
       return;
     }
-    if (!this.#isClosed) this.#connect(this.#urls[this.#tries++ % this.#urls.length], token);
+    if (!this.#isClosed) this.#connect(this.#urls[this.#tries++ % this.#urls.length]);
   }
 
   async #askToken() {
     const { token } = this.#options;
-    return typeof token === "function" ? token() : token;
+    if (typeof token !== "function") return token;
+    const found = await token();
+    if (typeof found !== "string" || found === "") throw new TypeError("the function returned none");
+    if (found === this.#refusedToken) throw new TypeError("none but the one that was refused");
+    return found;
   }
 
-  #connect(url, token) {
+  #connect(url) {
     const names = [...this.#tickers];
     this.#progress.onConnect();
     try {
-      this.#connection = new Connection(asking(url, names, this.cursor), token, {
-        onOpen: () => this.#onOpen(names, token),
+      this.#connection = new Connection(asking(url, names, this.cursor), this.#token, {
+        onOpen: () => this.#onOpen(names),
         onText: (text) => this.#onText(text),
         onEnd: (event, wasOpen) => this.#onEnd(event, wasOpen, url),
       });
@@ -197,17 +202,17 @@ export class Feed {
     }
   }
 
-  /** Tickers may have come and gone during the handshake; and a query that names none asks for all. */
-  #onOpen(names, token) {
-    const asked = names.length ? names : [EVERY];
-    this.#ask("unsubscribe", asked.filter((name) => !this.#tickers.has(name)));
+  /** Tickers may have come and gone during the handshake. */
+  #onOpen(asked) {
+    this.#ask("unsubscribe", asked.filter((name) => !this.#isWanted(name)));
     this.#ask("subscribe", [...this.#tickers].filter((name) => !asked.includes(name)));
-    this.#expectExpiry(token);
+    this.#expectExpiry();
   }
 
   #onEnd({ code, reason }, wasOpen, url) {
     const isOnline = globalThis.navigator?.onLine !== false;
     const canRenew = typeof this.#options.token === "function";
+    if (code === UNAUTHORIZED) this.#refusedToken = this.#token;
     this.#end(code === NO_CLOSE_FRAME ? judgeLoss(wasOpen, isOnline, url) : judgeClose(code, reason, canRenew));
   }
 
@@ -215,15 +220,16 @@ export class Feed {
   #end({ reason, code = null, isFinal = false, hintSeconds = null }) {
     this.#drop();
     if (this.#isClosed) return;
+    const ended = { reason, code, staleSince: null, complaint: "" };
     if (isFinal) {
-      this.#tell({ phase: "ended", reason, code });
+      this.#tell({ ...ended, phase: "ended" });
       this.#stop();
       return;
     }
     const waitMs = (hintSeconds ?? this.#backoff.nextSeconds()) * 1000;
     this.#isHinted = hintSeconds !== null;
     this.#timer = setTimeout(() => this.#open(), waitMs);
-    this.#tell({ phase: "waiting", reason, code, retryAt: Date.now() + waitMs });
+    this.#tell({ ...ended, phase: "waiting", retryAt: Date.now() + waitMs });
   }
 
   #drop() {
@@ -261,8 +267,8 @@ export class Feed {
     else if (!this.#isHinted || now >= this.#status.retryAt) this.#open();
   }
 
-  #expectExpiry(token) {
-    if (typeof this.#options.token === "function") this.#renewAt = renewalOf(token, Date.now());
+  #expectExpiry() {
+    if (typeof this.#options.token === "function") this.#renewAt = renewalOf(this.#token, Date.now());
   }
 
   async #renew() {
@@ -270,9 +276,13 @@ export class Feed {
     this.#renewAt = Infinity;
     const token = await this.#askToken().catch(() => null);
     if (!connection || connection !== this.#connection) return;
-    if (token) connection.send({ action: "auth", token });
-    if (token) this.#expectExpiry(token);
-    else this.#renewAt = Date.now() + ANSWER_MS;
+    if (token === null) {
+      this.#renewAt = Date.now() + ANSWER_MS;
+      return;
+    }
+    this.#token = token;
+    this.#expectExpiry();
+    connection.send({ action: "auth", token });
   }
 
   #ask(action, names) {
@@ -293,7 +303,7 @@ export class Feed {
         this.#onUpdate(message);
         break;
       case "pong":
-        this.#progress.onCursor(message.cursor);
+        this.#progress.cursor = message.cursor;
         break;
       case "status":
         this.#tell({ staleSince: message.stale ? message.since : null });
@@ -303,24 +313,27 @@ export class Feed {
         this.#call("onMarket", message);
         break;
       case "error":
-        this.#tell({ complaint: message.message });
+        this.#onComplaint(message);
         break;
     }
   }
 
   #onUpdate(message) {
-    if (this.#status.phase !== "live") this.#onLive();
-    const { update, gap } = this.#progress.take(message, (name) => this.#isWanted(name));
+    const taken = this.#progress.take(message, (name) => this.#isWanted(name));
+    if (!taken) return;
+    const { update, gap } = taken;
+    this.#backoff.reset();
+    if (this.#status.phase !== "live") this.#tell({ phase: "live", reason: "", code: null });
     if (gap) this.#call("onGap", gap);
     if (this.#options.onUpdate) this.#call("onUpdate", update);
     else this.#waiting = this.#waiting ? merged(this.#waiting, update) : update;
     this.#rouse();
   }
 
-  /** Of a Redis that is away the gateway tells after the first message; of one that is there it says nothing. */
-  #onLive() {
-    this.#backoff.reset();
-    this.#tell({ phase: "live", reason: "", code: null, staleSince: null, complaint: "" });
+  /** The tenth error ends a connection for good: where no token is needed, none is shown again. */
+  #onComplaint({ code, message }) {
+    if (code === "not_supported") this.#renewAt = Infinity;
+    this.#tell({ complaint: message });
   }
 
   #isWanted(name) {
@@ -393,65 +406,57 @@ class Connection {
 /** What was given so far: the cursor, each ticker's `seq`, and the ids of alerts. */
 export class Progress {
   cursor;
+  #parts = [];
   #seqs = new Map();
   #ids = new Set();
   #sentAt = null;
   #isFirst = true;
-  #isContinued = false;
 
   constructor(since = "") {
     this.cursor = since;
   }
 
-  /** A connection begins: of a message that an earlier one left unfinished nothing follows. */
+  /** A connection begins: what an earlier one left unfinished comes again whole. */
   onConnect() {
+    this.#parts = [];
     this.#isFirst = true;
-    this.#isContinued = false;
-  }
-
-  /** Tickers are followed no more: should they come again, their snapshot is news. */
-  forget(tickers) {
-    tickers.forEach((name) => (name === EVERY ? this.#seqs.clear() : this.#seqs.delete(name)));
-  }
-
-  /** All up to here was given. What came before it does not come again, so few ids are kept. */
-  onCursor(cursor) {
-    this.cursor = cursor;
-    for (const id of this.#ids) {
-      if (this.#ids.size <= MOST_IDS) break;
-      this.#ids.delete(id);
-    }
   }
 
   /**
-   * Take a `stock_update`: what of it is wanted and news, and the gap before it.
+   * Take a `stock_update`: what of it is wanted and news, and the gap before it. Null until the last part of one is there, which
+   * has the cursor: so the cursor covers what was given, no less and no more.
    * @param {(ticker: string) => boolean} isWanted
-   * @returns {{update: Update, gap: ?Gap}}
+   * @returns {?{update: Update, gap: ?Gap}}
    */
   take(message, isWanted = () => true) {
-    const { timestamp, recovered, snapshot: isSnapshot = false, skipped = 0 } = message;
-    // The parts of a message all say what it is; only the first begins it. A snapshot that is not the first message adds tickers.
-    const isReplaced = !this.#isContinued && (recovered === false || (this.#isFirst && !recovered));
-    const isGap = isReplaced && (recovered === false || this.#seqs.size > 0);
-    const gap = isGap ? { reason: message.reason ?? "resume", cursor: this.cursor, since: this.#sentAt, until: timestamp } : null;
+    this.#parts.push(message);
+    if (message.more) return null;
+    const parts = this.#parts;
+    this.#parts = [];
+    const { timestamp, recovered, reason = "resume", snapshot: isSnapshot = false, skipped = 0 } = message;
+    // A snapshot that is not the first message has the tickers that were added.
+    const isReplaced = recovered === false || (this.#isFirst && !recovered);
+    const gap = recovered === false ? { reason, cursor: this.cursor, since: this.#sentAt, until: timestamp } : null;
     if (isReplaced) this.#seqs.clear();
+    const stocks = parts.flatMap((part) => part.stocks).filter((stock) => isWanted(stock.ticker) && this.#isNoStepBack(stock));
+    const alerts = parts.flatMap((part) => part.alerts).filter((alert) => isWanted(alert.ticker) && this.#isUnseen(alert));
     this.#isFirst = false;
-    this.#isContinued = message.more === true;
     this.#sentAt = timestamp;
-    const stocks = message.stocks.filter((stock) => isWanted(stock.ticker) && this.#isNewer(stock));
-    const alerts = message.alerts.filter((alert) => isWanted(alert.ticker) && this.#isUnseen(alert));
-    if (message.cursor) this.onCursor(message.cursor);
+    this.cursor = message.cursor;
     return { update: { stocks, alerts, timestamp, cursor: this.cursor, isSnapshot, isReplaced, skipped }, gap };
   }
 
-  #isNewer({ ticker, seq }) {
-    if (seq <= (this.#seqs.get(ticker) ?? -1)) return false;
+  #isNoStepBack({ ticker, seq }) {
+    if (seq < (this.#seqs.get(ticker) ?? 0)) return false;
     this.#seqs.set(ticker, seq);
     return true;
   }
 
   #isUnseen({ id }) {
-    return this.#ids.size < this.#ids.add(id).size;
+    if (this.#ids.has(id)) return false;
+    this.#ids.add(id);
+    if (this.#ids.size > MOST_IDS) this.#ids.delete(this.#ids.values().next().value);
+    return true;
   }
 }
 
@@ -560,19 +565,29 @@ function expiryOf(token) {
   }
 }
 
-/** The names, each once. Throws a TypeError for what is no ticker, for the gateway would refuse it. */
+/** The names, each once. Throws a TypeError for what is no ticker, which the gateway would refuse. */
 function checked(tickers) {
-  const names = [...new Set(typeof tickers === "string" ? [] : tickers)];
-  const isMalformed = (name) => name !== EVERY && !TICKER.test(name);
-  if (typeof tickers === "string" || names.some(isMalformed)) {
-    throw new TypeError(`tickers are a list of names such as "BRK.B", not ${JSON.stringify(names.find(isMalformed) ?? tickers)}`);
-  }
+  if (typeof tickers === "string") throw new TypeError(`tickers are a list of names: ["${tickers}"]`);
+  const names = [...new Set(tickers)];
+  const malformed = names.filter((name) => name !== EVERY && !TICKER.test(name));
+  if (malformed.length) throw new TypeError(`not a ticker, such as AAPL or BRK.B: ${malformed.join(", ")}`);
   return names;
 }
 
-/** The address of a gateway: a WebSocket's, with the path if none is given. */
+/** The set of these names. Throws a TypeError for what a connection cannot have. */
+function bounded(names) {
+  if (names.includes(EVERY)) return new Set([EVERY]);
+  if (names.length > MOST_TICKERS) throw new TypeError(`${names.length} tickers; a connection has ${MOST_TICKERS} at most, or all with *`);
+  if (names.length === 0) throw new TypeError("no ticker is left: close it instead");
+  return new Set(names);
+}
+
+/** The address of a gateway: a WebSocket's, with the path if none is given. Throws a TypeError for one that would be refused. */
 export function addressOf(url) {
   const address = new URL(url, globalThis.location?.href);
+  if (address.searchParams.has("token") || address.searchParams.has("access_token")) {
+    throw new TypeError("a token does not belong into a URL, which proxies log: pass it as `token`");
+  }
   address.protocol = address.protocol.replace("http", "ws");
   address.hash = "";
   if (address.pathname === "/") address.pathname = "/ws/stocks/";
