@@ -1,0 +1,35 @@
+"""Every behaviour is shown by every client."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.clients.python_clients import subscribe_async, subscribe_sync
+from tests.clients.subscriber import Subscribe
+from tests.integration.gateway.conftest import running_gateway
+from tests.integration.gateway.market import Market
+
+CLIENTS: dict[str, Subscribe] = {"async": subscribe_async, "sync": subscribe_sync}
+"""By the name that the test gets: one driver for each client."""
+
+
+@pytest.fixture(params=CLIENTS)
+def subscribe(request: pytest.FixtureRequest) -> Subscribe:
+    """A client of each kind."""
+    return CLIENTS[request.param]
+
+
+@pytest.fixture
+async def market(redis: Redis) -> Market:
+    """A deployment with two partitions: TSLA and MSFT in one, AAPL and KO in the other."""
+    market = Market(redis, partitions=2)
+    await market.open()
+    return market
+
+
+@pytest.fixture
+async def port(market: Market, redis_url: str) -> AsyncIterator[int]:
+    """The port of a gateway that flushes each batch at once."""
+    async with running_gateway(redis_url) as port:
+        yield port
