@@ -44,6 +44,11 @@ SUBSCRIBE = """async ({ urls, tickers, since, token }) => {
 }"""
 PAUSE = "() => void (user.mayGoOn = new Promise((resolve) => (user.goOn = resolve)))"
 GO_ON = "() => user.goOn()"
+STAND_STILL = """() => {
+  const request = new XMLHttpRequest();
+  request.open("GET", "/hold", false);
+  request.send();
+}"""
 CLOSE = "async () => { user.goOn(); user.mayGoOn = null; user.feed.close(); await user.following; }"
 
 
@@ -129,6 +134,8 @@ class Chromium:
         self._browser: Browser
         self._is_started = threading.Event()
         self._stop = asyncio.Event()
+        self._is_held = threading.Event()
+        self._is_released = asyncio.Event()
 
     @contextmanager
     def running(self) -> Iterator["Chromium"]:
@@ -144,12 +151,38 @@ class Chromium:
             self._loop.close()
 
     async def _serve(self) -> None:
-        async with async_playwright() as playwright, await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        async with async_playwright() as playwright, await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             self._browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
             self._is_started.set()
             await self._stop.wait()
             await self._browser.close()
+
+    @asynccontextmanager
+    async def standing_still(self, page: Page) -> AsyncIterator[None]:
+        """Block the main thread of a page meanwhile: it waits for an answer that does not come before."""
+        self._is_held.clear()
+        self._is_released.clear()
+        standing = asyncio.ensure_future(self.do(page.evaluate(STAND_STILL)))
+        assert await asyncio.to_thread(self._is_held.wait, PATIENCE_SECONDS)
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._is_released.set)
+            await standing
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A request with feed.js, or with a page of nothing. From a real port: a page that was made up may not connect to this host."""
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        if path == b"/hold":
+            self._is_held.set()
+            await self._is_released.wait()
+        is_script = path == b"/static/feed.js"
+        body = (STATIC / "feed.js").read_bytes() if is_script else b"<!doctype html><link rel=icon href=data:,>"
+        kind = b"text/javascript" if is_script else b"text/html"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (kind, len(body), body))
+        await writer.drain()
+        writer.close()
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Have something done in the browser's loop."""
@@ -161,10 +194,22 @@ class Chromium:
 
     @asynccontextmanager
     async def subscribe(
-        self, urls: str | Sequence[str], tickers: Sequence[str] | None = None, *, since: str | None = None, token: Token = None
+        self,
+        urls: str | Sequence[str],
+        tickers: Sequence[str] | None = None,
+        *,
+        since: str | None = None,
+        token: Token = None,
+        stops_the_clock: bool = False,
     ) -> AsyncIterator[BrowserSubscriber]:
-        """Run feed.js in a page of its own; at the end it is closed, and nothing of it was left to the console."""
+        """Run feed.js in a page of its own; at the end it is closed, and nothing it did was an error.
+
+        With `stops_the_clock` no timer of the page runs unless `page.clock` is told to go on.
+        """
         page = await self.do(self._browser.new_page())
+        if stops_the_clock:
+            await self.do(page.clock.install(time=0))
+            await self.do(page.clock.pause_at(1000))
         subscriber = BrowserSubscriber(self, page, token)
         try:
             await self.do(subscriber.begin(urls, tickers, since))
@@ -173,14 +218,3 @@ class Chromium:
         finally:
             await self.do(page.close())
         assert not subscriber.errors, subscriber.errors
-
-
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A request with feed.js, or with a page of nothing. From a real port: a page that was made up may not connect to this host."""
-    request = await reader.readuntil(b"\r\n\r\n")
-    is_script = request.startswith(b"GET /static/feed.js ")
-    body = (STATIC / "feed.js").read_bytes() if is_script else b"<!doctype html><link rel=icon href=data:,>"
-    kind = b"text/javascript" if is_script else b"text/html"
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (kind, len(body), body))
-    await writer.drain()
-    writer.close()
