@@ -18,13 +18,17 @@ from tests.clients.subscriber import PATIENCE_SECONDS, Alert, Seen, Stock, Token
 
 T = TypeVar("T")
 
-SUBSCRIBE = """async ({ urls, tickers, since, token }) => {
+SUBSCRIBE = """async ({ urls, tickers, since, token, isAsked }) => {
   const { subscribe, Refused } = await import("/static/feed.js");
-  window.user = { mayGoOn: null, goOn: () => {} };
+  const standStill = () => {
+    const request = new XMLHttpRequest();
+    request.open("GET", "/hold", false);
+    request.send();
+  };
   const feed = subscribe(urls, {
     tickers: tickers ?? undefined,
     since: since ?? undefined,
-    token: token === "ask" ? () => ask() : token ?? undefined,
+    token: isAsked ? () => askToken() : token ?? undefined,
     onGap: ({ reason }) => tell("gap", reason),
     onStatus: (status) => tell("status", status),
     onMarket: ({ status }) => tell("market", status),
@@ -33,23 +37,21 @@ SUBSCRIBE = """async ({ urls, tickers, since, token }) => {
     try {
       for await (const update of feed) {
         tell("update", update);
-        await user.mayGoOn;
+        if (user.isToPause) standStill();
+        user.isToPause = false;
       }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       tell("refused", { code: error.code, text: `${error} ${error.stack}` });
     }
   };
-  Object.assign(user, { feed, following: follow() });
+  window.user = { feed, isToPause: false, following: follow() };
 }"""
-PAUSE = "() => void (user.mayGoOn = new Promise((resolve) => (user.goOn = resolve)))"
-GO_ON = "() => user.goOn()"
-STAND_STILL = """() => {
-  const request = new XMLHttpRequest();
-  request.open("GET", "/hold", false);
-  request.send();
+CLOSE = """async () => {
+  user.feed.close();
+  await user.following;
+  return user.feed.cursor;
 }"""
-CLOSE = "async () => { user.goOn(); user.mayGoOn = null; user.feed.close(); await user.following; }"
 
 
 def update_of(found: dict[str, Any]) -> Update:
@@ -66,13 +68,14 @@ class BrowserSubscriber:
         self.seen = Seen()
         self.page = page
         self.errors: list[str] = []
-        self._chromium = chromium
+        self.chromium = chromium
         self._token = token
+        self._last_cursor: str | None = None
         self._before: dict[str, Any] = {"phase": "connecting", "staleSince": None}
 
     @property
     def cursor(self) -> str:
-        return str(self._chromium.run(self.page.evaluate("user.feed.cursor")))
+        return str(self.chromium.run(self.page.evaluate("user.feed.cursor")) if self._last_cursor is None else self._last_cursor)
 
     async def add(self, *tickers: str) -> None:
         await self.run("(tickers) => user.feed.add(tickers)", tickers)
@@ -81,14 +84,16 @@ class BrowserSubscriber:
         await self.run("(tickers) => user.feed.remove(tickers)", tickers)
 
     def pause(self) -> None:
-        self._chromium.run(self.page.evaluate(PAUSE))
+        """Nothing but a blocked page reads nothing: a loop that waits lets the browser go on."""
+        self.chromium.is_released.clear()
+        self.chromium.run(self.page.evaluate("user.isToPause = true"))
 
     def go_on(self) -> None:
-        self._chromium.run(self.page.evaluate(GO_ON))
+        self.chromium.is_released.set()
 
     async def run(self, expression: str, argument: object = None) -> Any:
         """What an expression of JavaScript gives in the page."""
-        return await self._chromium.do(self.page.evaluate(expression, argument))
+        return await self.chromium.do(self.page.evaluate(expression, argument))
 
     async def begin(self, urls: str | Sequence[str], tickers: Sequence[str] | None, since: str | None) -> None:
         """Have the page subscribe. Runs in the browser's loop, as everything below."""
@@ -96,11 +101,16 @@ class BrowserSubscriber:
         self.page.on("websocket", lambda socket: self.seen.texts.append(socket.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         await self.page.expose_function("tell", self._hear)
-        await self.page.expose_function("ask", lambda: self._token() if callable(self._token) else None)
-        await self.page.goto(self._chromium.url)
-        token = "ask" if callable(self._token) else self._token
-        asked = {"urls": urls if isinstance(urls, str) else list(urls), "tickers": tickers, "since": since, "token": token}
+        if callable(self._token):
+            await self.page.expose_function("askToken", self._token)
+        await self.page.goto(self.chromium.url)
+        token = None if callable(self._token) else self._token
+        asked = {"urls": urls, "tickers": tickers, "since": since, "token": token, "isAsked": callable(self._token)}
         await self.page.evaluate(SUBSCRIBE, asked)
+
+    async def close(self) -> None:
+        """What a page that goes away need not do."""
+        self._last_cursor = await self.page.evaluate(CLOSE)
 
     def _hear(self, what: str, told: Any) -> None:
         match what:
@@ -130,17 +140,17 @@ class Chromium:
 
     def __init__(self) -> None:
         self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._browser: Browser
+        self.is_released = threading.Event()
+        """Set: the request that blocks a page's main thread is answered."""
         self._is_started = threading.Event()
         self._stop = asyncio.Event()
-        self._is_held = threading.Event()
-        self._is_released = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._browser: Browser
 
     @contextmanager
     def running(self) -> Iterator["Chromium"]:
         """Run it in a thread."""
-        thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), name="chromium")
+        thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="chromium")
         thread.start()
         assert self._is_started.wait(PATIENCE_SECONDS), "Chromium does not start"
         try:
@@ -148,9 +158,9 @@ class Chromium:
         finally:
             self._loop.call_soon_threadsafe(self._stop.set)
             thread.join()
-            self._loop.close()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         async with async_playwright() as playwright, await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             self._browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
@@ -158,25 +168,11 @@ class Chromium:
             await self._stop.wait()
             await self._browser.close()
 
-    @asynccontextmanager
-    async def standing_still(self, page: Page) -> AsyncIterator[None]:
-        """Block the main thread of a page meanwhile: it waits for an answer that does not come before."""
-        self._is_held.clear()
-        self._is_released.clear()
-        standing = asyncio.ensure_future(self.do(page.evaluate(STAND_STILL)))
-        assert await asyncio.to_thread(self._is_held.wait, PATIENCE_SECONDS)
-        try:
-            yield
-        finally:
-            self._loop.call_soon_threadsafe(self._is_released.set)
-            await standing
-
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A request with feed.js, or with a page of nothing. From a real port: a page that was made up may not connect to this host."""
         path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
         if path == b"/hold":
-            self._is_held.set()
-            await self._is_released.wait()
+            await asyncio.to_thread(self.is_released.wait, PATIENCE_SECONDS)
         is_script = path == b"/static/feed.js"
         body = (STATIC / "feed.js").read_bytes() if is_script else b"<!doctype html><link rel=icon href=data:,>"
         kind = b"text/javascript" if is_script else b"text/html"
@@ -214,7 +210,8 @@ class Chromium:
         try:
             await self.do(subscriber.begin(urls, tickers, since))
             yield subscriber
-            await subscriber.run(CLOSE)
+            await self.do(subscriber.close())
         finally:
+            self.is_released.set()
             await self.do(page.close())
         assert not subscriber.errors, subscriber.errors
