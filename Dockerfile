@@ -34,6 +34,9 @@ COPY pyproject.toml ./
 COPY shared ./shared
 COPY services/__init__.py ./services/
 COPY services/${SERVICE} ./services/${SERVICE}
+# The published client: `tickstream watch` is one of its users, and no other service has a use for it.
+RUN --mount=type=bind,source=clients/python/tickstream_client,target=/client \
+    if [ "$SERVICE" = admin ]; then cp -r /client ./tickstream_client; fi
 
 # /venv/bin/service: the argument SERVICE is known while building only. `exec` makes Python process 1, which gets the signals;
 # -P: a directory "services" where the container happens to start must not be taken for ours.

@@ -139,7 +139,7 @@ async def watch() -> Callable[[Console], None]:
         if len(seen.board.alerts) >= ALERTED_TICKERS and all(price.direction for price in prices):
             complete.set()
 
-    following = asyncio.create_task(seen.follow(asyncio.Event(), hear))
+    following = asyncio.create_task(seen.follow(hear))
     async with asyncio.timeout(PATIENCE_SECONDS):
         await complete.wait()
     drawn = frame(seen.board, seen.caption(), COLUMNS, 1000, datetime.now(UTC))

@@ -8,8 +8,9 @@ from decimal import Decimal
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from tickstream_client import Alert, Market
 
-from services.admin.board import Alert, Board, Market, Price, age_text, is_late, market_text, text_of, trouble
+from services.admin.board import Board, Price, age_text, is_late, market_text, text_of, trouble
 from services.admin.processes import State
 
 ARROWS = {1: ("▲", "green"), -1: ("▼", "red"), 0: (" ", "")}
@@ -130,7 +131,7 @@ def _moved(price: Price, text: str) -> Text:
 
 
 def _alert(alert: Alert | None, price_text: str, now: datetime) -> Text:
-    return Text(f"{alert.direction} {price_text}  {age_text(alert.at, now)} ago", COLOURS.get(alert.direction, "")) if alert else Text("")
+    return Text(f"{alert.direction} {price_text}  {age_text(alert.ts, now)} ago", COLOURS.get(alert.direction, "")) if alert else Text("")
 
 
 def _age(price: Price, market: Market | None, now: datetime) -> Text:

@@ -201,7 +201,7 @@ class Pipeline:
         """Say when the gateway answers and what can be reached where, then show the prices until `stop`."""
         ready = asyncio.Event()
         urls = [gateway_url(self._settings.gateway_host, port) for port in self._ports.gateways]
-        following = asyncio.create_task(follow(urls, self._board, ready, stop), name="follow")
+        following = asyncio.create_task(follow(urls, self._board, ready), name="follow")
         try:
             await self._wait_until(ready, stop)
             await self._wait_for_page(stop)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
+from tickstream_client import Market
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from services.admin.addresses import gateway_url
 from services.admin.arguments import WrongInput, check_ticker
-from services.admin.board import Board, Market, alert_text, market_text, trouble
+from services.admin.board import Board, alert_text, market_text, trouble
 from services.admin.feed import Hear, follow
 from services.admin.foreground import ignore_suspension
 from services.admin.interrupts import run_until_interrupted
@@ -34,9 +35,9 @@ class Watch:
         self.board = Board()
         self.shown_url = redact(url)
 
-    async def follow(self, stop: asyncio.Event, hear: Hear) -> str | None:
+    async def follow(self, hear: Hear) -> str:
         """Follow the gateway; as `feed.follow`."""
-        return await follow([self.url], self.board, asyncio.Event(), stop, hear)
+        return await follow([self.url], self.board, asyncio.Event(), hear)
 
     def caption(self) -> Caption:
         """What stands around the table."""
@@ -104,7 +105,7 @@ class Lines(PlainScreen):
         for line in self._news():
             self.say(line)
         # The answer to a question that only we asked is no news.
-        if self.as_json and message is not None and json.loads(message)["type"] != "pong":
+        if self.as_json and message is not None and not is_answer(message):
             self.print(message)
 
     def _news(self) -> Iterator[str]:
@@ -116,14 +117,19 @@ class Lines(PlainScreen):
         if board.market and board.market != self._market:
             self._market = board.market
             yield market_text(board.market, now)
-        new, self._alerted = board.alerted - self._alerted, board.alerted
-        for alert in list(board.recent_alerts)[-new:] if new else ():
-            yield alert_text(alert)
+        if board.alerted > self._alerted:
+            self._alerted = board.alerted
+            yield from map(alert_text, board.recent_alerts)
+
+
+def is_answer(message: str) -> bool:
+    """Whether a message answers our ping: what was sent before has come."""
+    return bool(json.loads(message)["type"] == "pong")
 
 
 async def _show(watch: Watch, screen: LiveTable | Lines, stop: asyncio.Event, hear: Hear) -> int:
     """Show until a signal, a reader that went away, or a gateway that says never to come back."""
-    following = asyncio.create_task(watch.follow(stop, hear), name="follow")
+    following = asyncio.create_task(watch.follow(hear), name="follow")
     showing = asyncio.create_task(screen.show(watch.board, watch.caption, stop), name="show")
     try:
         await asyncio.wait((following, showing), return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +139,7 @@ async def _show(watch: Watch, screen: LiveTable | Lines, stop: asyncio.Event, he
     return await _end(watch, following)
 
 
-async def _end(watch: Watch, following: asyncio.Task[str | None]) -> int:
+async def _end(watch: Watch, following: asyncio.Task[str]) -> int:
     """End the following; 1, and the reason on standard error, if the gateway said never to come back."""
     following.cancel()
     await asyncio.wait((following,))
@@ -151,10 +157,10 @@ async def _show_once(watch: Watch, lines: Lines, stop: asyncio.Event) -> int:
     def hear(message: str | None) -> None:
         if message is not None and not answered.is_set():
             messages.append(message)
-        if watch.board.is_answered:
-            answered.set()
+            if is_answer(message):
+                answered.set()
 
-    following = asyncio.create_task(watch.follow(stop, hear), name="follow")
+    following = asyncio.create_task(watch.follow(hear), name="follow")
     waiting = [asyncio.create_task(event.wait()) for event in (answered, stop)]
     await asyncio.wait((following, *waiting), timeout=ONCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

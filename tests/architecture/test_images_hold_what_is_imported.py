@@ -15,6 +15,8 @@ import pytest
 from shared.version import version
 from tests.architecture.deployment import CHECKOUT, DOCKERFILE, IMAGES, LOCKS, locked
 
+CLIENT = CHECKOUT / "clients" / "python" / "tickstream_client"
+CLIENTS_USER = "admin"
 IMPORT_ALL = """
 import importlib, pkgutil, services, shared
 for package in (services, shared):
@@ -56,6 +58,8 @@ def lay_out_code(app: Path, service: str) -> Path:
                 shutil.copytree(CHECKOUT / source, app / source, ignore=shutil.ignore_patterns("__pycache__", "testing"))
             else:
                 shutil.copy(CHECKOUT / source, app / source)
+    if service == CLIENTS_USER:
+        shutil.copytree(CLIENT, app / CLIENT.name, ignore=shutil.ignore_patterns("__pycache__"))
     return app
 
 
@@ -99,10 +103,23 @@ def imported(tree: ast.AST) -> Iterator[str]:
 def has(image: Image, module: str) -> bool:
     """Whether the image holds a module: our own by its file, others by their top level."""
     top, *rest = module.split(".")
-    if top in ("services", "shared"):
+    if top in ("services", "shared", "tickstream_client"):
         file = image.app.joinpath(top, *rest)
         return file.is_dir() or file.with_suffix(".py").is_file()
     return top in sys.stdlib_module_names or PathFinder.find_spec(top, [str(image.site)]) is not None
+
+
+def test_client_is_laid_into_the_one_image_that_uses_it() -> None:
+    source, target, command = (
+        "clients/python/tickstream_client",
+        "/client",
+        f'if [ "$SERVICE" = {CLIENTS_USER} ]; then cp -r /client ./{CLIENT.name}; fi',
+    )
+    assert ("RUN", f"--mount=type=bind,source={source},target={target} {command}") in [
+        (name, " ".join(text.split())) for name, text in DOCKERFILE
+    ]
+    users = {file.parent.name for file in (CHECKOUT / "services").rglob("*.py") if CLIENT.name in file.read_text(encoding="utf-8")}
+    assert users == {CLIENTS_USER}
 
 
 @pytest.mark.parametrize(

@@ -45,5 +45,5 @@ async def market(redis: Redis) -> Market:
 @pytest.fixture
 async def port(market: Market, redis_url: str) -> AsyncIterator[int]:
     """The port of a gateway that flushes each batch at once."""
-    async with running_gateway(redis_url) as port:
+    async with running_gateway(redis_url, partitions=market.partitions) as port:
         yield port

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import tickstream_client
 import tickstream_client.sync
-from tests.clients.subscriber import Alert, Seen, Stock, Token, Update
 from tickstream_client import Refused
+
+from tests.clients.subscriber import PATIENCE_SECONDS, Alert, Seen, Stock, Token, Update
 
 
 def update_of(found: tickstream_client.Update) -> Update:
@@ -159,8 +160,9 @@ async def subscribe_sync(
             await asyncio.to_thread(subscriber.subscription.close)
             await running
             texts.append(repr(subscriber.subscription))
-    left = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")} - before
-    assert not left, f"threads are left behind: {left}"
+    for thread in {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")} - before:
+        await asyncio.to_thread(thread.join, PATIENCE_SECONDS)
+        assert not thread.is_alive(), f"{thread} is left behind"
 
 
 @contextmanager

@@ -81,6 +81,12 @@ class Seen:
         return found
 
     @property
+    def summary(self) -> str:
+        """What a failing test shows."""
+        counted = f"{len(self.updates)} updates, {len(self.alerts)} alerts, tickers {sorted(self.stocks)[:20]}"
+        return f"{counted}, gaps {self.gaps}, states {self.states}, refusals {self.refusals}"
+
+    @property
     def connections(self) -> int:
         """How often the client was connected."""
         return self.states.count(True)
@@ -129,4 +135,12 @@ async def until(subscriber: Subscriber, condition: Callable[[Seen], object], wha
                 assert not subscriber.seen.refusals, f"refused with {subscriber.seen.refusals} instead of: {what}"
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {what}; seen: {subscriber.seen}") from None
+        raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {what}; seen: {subscriber.seen.summary}") from None
+
+
+async def refused(subscriber: Subscriber, code: int | None) -> None:
+    """Wait until the client gave up; fail if it was for another reason."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not subscriber.seen.refusals:
+            await asyncio.sleep(0.01)
+    assert subscriber.seen.refusals == [code]

@@ -14,10 +14,16 @@ MOST_TICKERS = 1000
 MOST_CHARACTERS = 5000
 """With them, and with the longest cursor of 3 100, the line of a request stays below the 8 KiB that servers read."""
 
-_is_ticker = re.compile(r"[A-Z0-9][A-Z0-9.:\-]{0,31}", re.ASCII).fullmatch
-
 Tickers = frozenset[str]
 ALL: Tickers = frozenset((EVERY,))
+
+
+_find_ticker = re.compile(r"[A-Z0-9][A-Z0-9.:\-]{0,31}", re.ASCII).fullmatch
+
+
+def is_ticker(name: str) -> bool:
+    """Whether a name is that of a ticker."""
+    return _find_ticker(name) is not None
 
 
 def complete(url: str) -> str:
@@ -45,7 +51,7 @@ def checked(names: Iterable[str]) -> Tickers:
     if isinstance(names, str):
         raise ValueError(f"tickers are a list of names: [{names!r}]")
     found = frozenset(names)
-    if malformed := sorted(repr(name) for name in found if name != EVERY and not _is_ticker(name)):
+    if malformed := sorted(repr(name) for name in found if name != EVERY and not is_ticker(name)):
         raise ValueError(f"not a ticker: {', '.join(malformed)}; one is such as AAPL or BRK.B")
     return ALL if EVERY in found else found
 

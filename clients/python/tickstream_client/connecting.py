@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Any, Literal
 
@@ -44,4 +45,5 @@ def options(token: str, proxy: Proxy, ssl: SSLContext | None) -> dict[str, Any]:
 
 def bound_buffer(connected: Any) -> None:
     """Have the system hold little for this socket."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    with suppress(OSError):  # a connection that has ended already says why when it is read
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tickstream_client.address import is_ticker
+
 Fields = Mapping[str, Any]
 
 
@@ -92,9 +94,9 @@ class Market:
     """`open`, `pre`, `post` or `closed`."""
     reason: str
     """Why so; the source's name for a source without an exchange."""
-    next_open: datetime | None
-    next_close: datetime | None
-    ts: datetime | None
+    next_open: datetime | None = None
+    next_close: datetime | None = None
+    ts: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +176,12 @@ def _read_part(fields: Fields) -> Part:
 
 def _read_stock(entry: Fields) -> Stock:
     ts, alert = datetime.fromisoformat(entry["ts"]), entry["alert"]
-    return Stock(entry["ticker"], Decimal(entry["price"]), _number(entry["sma"]), alert, ts, int(entry["seq"]))
+    return Stock(_ticker(entry["ticker"]), Decimal(entry["price"]), _number(entry["sma"]), alert, ts, int(entry["seq"]))
 
 
 def _read_alert(entry: Fields) -> Alert:
     ts, price = datetime.fromisoformat(entry["ts"]), Decimal(entry["price"])
-    return Alert(entry["id"], entry["ticker"], entry["direction"], price, _number(entry["sma"]), ts, int(entry["seq"]))
+    return Alert(entry["id"], _ticker(entry["ticker"]), entry["direction"], price, _number(entry["sma"]), ts, int(entry["seq"]))
 
 
 def _read_market(fields: Fields) -> Market:
@@ -211,6 +213,12 @@ _READERS: Mapping[str, Callable[[Fields], Message | None]] = {
     "pong": _read_pong,
     "error": _read_error,
 }
+
+
+def _ticker(name: str) -> str:
+    if not is_ticker(name):
+        raise ValueError("not a ticker")
+    return name
 
 
 def _number(number: int | Decimal | None) -> Decimal | None:

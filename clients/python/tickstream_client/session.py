@@ -24,6 +24,8 @@ QUIET_SECONDS = 20.0
 """Without a message, until the gateway is asked whether it is there."""
 ANSWER_SECONDS = 20.0
 """For its answer, until the connection is given up."""
+LONGEST_WAIT_SECONDS = 30.0
+"""Between two tries, if the gateway names no time."""
 LEAST_WAIT_SECONDS = 0.1
 """What has arrived while the user's loop was busy is taken before anybody judges that nothing did."""
 REMEMBERED_ALERTS = 10_000
@@ -65,6 +67,7 @@ class Session:
         *,
         since: str | None = None,
         token: object = None,
+        longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
         listener: Listener | None = None,
         jitter: Callable[[], float] = random,
     ) -> None:
@@ -79,7 +82,7 @@ class Session:
         self._wanted: Tickers = ALL if tickers is None else bounded(checked(tickers))
         self._asked = self._wanted
         self._listener = listener or Listener()
-        self._backoff = Backoff(jitter=jitter)
+        self._backoff = Backoff(most_seconds=longest_wait_seconds, jitter=jitter)
         self._not_before = -math.inf
         self._is_token_renewable = callable(token)
         self._token = checked_token(token) if isinstance(token, str) else ""
@@ -161,8 +164,8 @@ class Session:
         """Take a message; return what is for the user. Raise `NotAMessage` for what no gateway sends."""
         message = parse(text)
         self._heard_at, self._asked_at = now, None
-        self._listener.on_message(str(text))
         self._tell(replace(self.status, is_connected=True, reason=""))
+        self._listener.on_message(str(text))
         match message:
             case Part():
                 return self._on_part(message)
@@ -210,8 +213,8 @@ class Session:
 
     def _on_update(self, parts: Sequence[Part]) -> Update:
         first, last = parts[0], parts[-1]
-        is_replaced = first.is_recovered is False or (self._is_first and first.is_recovered is None)
-        self._is_first = False
+        is_replaced = first.is_recovered is False or (self._is_first and first.is_snapshot and first.is_recovered is None)
+        self._is_first = self._is_first and not first.is_snapshot
         self._backoff.reset()
         if is_replaced:
             self._seqs.clear()

@@ -16,7 +16,7 @@ from tickstream_client.connecting import Proxy, bound_buffer, options
 from tickstream_client.endings import Ended, parting_of
 from tickstream_client.messages import Gap, Market, NotAMessage, Status, Update
 from tickstream_client.parting import Refused
-from tickstream_client.session import PING, Listener, Session, View, auth_command
+from tickstream_client.session import LONGEST_WAIT_SECONDS, PING, Listener, Session, View, auth_command
 
 Token = str | Callable[[], str | Awaitable[str]] | None
 
@@ -31,6 +31,7 @@ def subscribe(
     on_status: Callable[[Status], None] | None = None,
     on_market: Callable[[Market], None] | None = None,
     on_message: Callable[[str], None] | None = None,
+    longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
     proxy: Proxy = True,
     ssl: SSLContext | None = None,
 ) -> "Subscription":
@@ -40,13 +41,14 @@ def subscribe(
     `token`: a JWT, or a function (plain or async) that returns one: it is asked for each connection, again before the token ends, and
     after it was refused. An `OSError` of it is retried, anything else is raised in the loop.
     `on_gap`, `on_status`, `on_market`: plain functions, called before the update that follows; `on_message` with every text that came.
+    `longest_wait_seconds`: between two tries to connect, if the gateway names no time; the first come within a second.
     `proxy`: as of `websockets`: True is that of the environment (`HTTPS_PROXY` …), None is none. `ssl`: for a CA of your own.
 
     The loop goes on for ever, over lost connections and restarted gateways, until it is left. Raise `ValueError` at once for arguments
     that no gateway would accept, and in the loop `Refused` when coming back would not help.
     """
     listener = Listener(on_gap, on_status, on_market, on_message)
-    session = Session(url, tickers, since=since, token=token, listener=listener)
+    session = Session(url, tickers, since=since, token=token, longest_wait_seconds=longest_wait_seconds, listener=listener)
     return Subscription(session, token, proxy, ssl)
 
 
@@ -162,9 +164,11 @@ class Subscription(View):
 
     async def _send(self, commands: Sequence[str]) -> None:
         connection = self._connection
+        if connection is None:
+            return
         # What is lost with a connection is part of what is asked of the next.
         with suppress(ConnectionClosed):
-            for command in commands if connection else ():
+            for command in commands:
                 await connection.send(command)
 
     async def _part(self, error: Exception) -> None:

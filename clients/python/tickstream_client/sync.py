@@ -15,7 +15,7 @@ from tickstream_client.connecting import Proxy, bound_buffer, options
 from tickstream_client.endings import Ended, parting_of
 from tickstream_client.messages import Gap, Market, NotAMessage, Status, Update
 from tickstream_client.parting import Refused
-from tickstream_client.session import PING, Listener, Session, View, auth_command
+from tickstream_client.session import LONGEST_WAIT_SECONDS, PING, Listener, Session, View, auth_command
 
 __all__ = ["Subscription", "subscribe"]
 
@@ -32,6 +32,7 @@ def subscribe(
     on_status: Callable[[Status], None] | None = None,
     on_market: Callable[[Market], None] | None = None,
     on_message: Callable[[str], None] | None = None,
+    longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
     proxy: Proxy = True,
     ssl: SSLContext | None = None,
 ) -> "Subscription":
@@ -40,7 +41,7 @@ def subscribe(
     Arguments and exceptions are those of `tickstream_client.subscribe`; a function for `token` is a plain one.
     """
     listener = Listener(on_gap, on_status, on_market, on_message)
-    session = Session(url, tickers, since=since, token=token, listener=listener)
+    session = Session(url, tickers, since=since, token=token, longest_wait_seconds=longest_wait_seconds, listener=listener)
     return Subscription(session, token, proxy, ssl)
 
 
@@ -152,9 +153,11 @@ class Subscription(View):
 
     def _send(self, commands: Sequence[str]) -> None:
         connection = self._connection
+        if connection is None:
+            return
         # What is lost with a connection is part of what is asked of the next.
         with suppress(ConnectionClosed):
-            for command in commands if connection else ():
+            for command in commands:
                 connection.send(command)
 
     def _part(self, error: Exception) -> None:

@@ -12,7 +12,7 @@ from services.admin.embedded import find_free_port
 from services.admin.feed import follow
 
 PATIENCE_SECONDS = 20
-UPDATE = '{"type":"stock_update","snapshot":true,"stocks":[],"alerts":[],"cursor":"a-cursor"}'
+UPDATE = '{"type":"stock_update","timestamp":"2026-02-14T21:38:22.104+00:00","snapshot":true,"stocks":[],"alerts":[],"cursor":"a-cursor"}'
 
 Attend = Callable[[ServerConnection], Awaitable[None]]
 
@@ -25,10 +25,10 @@ async def server(attend: Attend) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{port}/ws/stocks/"
 
 
-async def outcome(*urls: str, board: Board | None = None) -> str | None:
-    """What a feed that nobody stops returns."""
+async def outcome(*urls: str, board: Board | None = None) -> str:
+    """What a feed returns in the end."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        return await follow(urls, board or Board(), asyncio.Event(), asyncio.Event())
+        return await follow(urls, board or Board(), asyncio.Event())
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ async def test_cut_connection_is_resumed_with_its_cursor() -> None:
     async def cut(client: ServerConnection) -> None:
         assert client.request is not None
         asked.append(client.request.path)
-        await client.recv()
         await client.send(UPDATE)
+        await client.recv()
         await client.close(*((1012, "restart; reconnect in 0.1 s") if len(asked) == 1 else (4403, "forbidden")))
 
     async with server(cut) as url:
@@ -85,20 +85,21 @@ async def test_redis_that_was_away_before_a_cut_is_forgotten_after_it() -> None:
         clients += 1
         if clients == 1:
             await client.send('{"type":"status","stale":true,"since":"2026-02-14T21:38:22.104+00:00"}')
+            await client.send(UPDATE)
             await client.recv()
             await client.close(1012, "restart; reconnect in 0.1 s")
         else:
             await client.send(UPDATE)
             await client.wait_closed()
 
-    board, back, stop = Board(), asyncio.Event(), asyncio.Event()
+    board, back = Board(), asyncio.Event()
 
     def hear(message: str | None) -> None:
-        if message == UPDATE:
+        if message == UPDATE and clients == 2:
             back.set()
 
     async with server(attend) as url, asyncio.timeout(PATIENCE_SECONDS):
-        following = asyncio.create_task(follow([url], board, asyncio.Event(), stop, hear))
+        following = asyncio.create_task(follow([url], board, asyncio.Event(), hear))
         await back.wait()
         assert not board.is_stale
         following.cancel()

@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 from rich.text import Text
+from tickstream_client import Alert, Market
 
-from services.admin.board import Alert, Board, Market, Price
+from services.admin.board import Board, Price
 from services.admin.processes import State
 from services.admin.table import Caption, aligned, frame, health, services_line
 
@@ -26,7 +27,7 @@ def board(tickers: int) -> Board:
     for index in range(tickers):
         ticker = f"T{index:02}"
         found.prices[ticker] = Price(ticker, Decimal("401.32"), Decimal("399.8"), NOW - timedelta(seconds=3), 1)
-        found.alerts[ticker] = Alert(ticker, "bearish", Decimal("400"), NOW - timedelta(minutes=2))
+        found.alerts[ticker] = Alert("", ticker, "bearish", Decimal("400"), None, NOW - timedelta(minutes=2), 1)
     return found
 
 

@@ -7,18 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tickstream_client import Market
 
-from services.admin.board import (
-    Board,
-    Market,
-    NotAMessage,
-    Price,
-    alert_text,
-    is_late,
-    market_text,
-    printable,
-    trouble,
-)
+from services.admin.board import Price, alert_text, is_late, market_text, trouble
+from tests.unit.admin.told import Told
 
 NOW = datetime(2026, 2, 14, 21, 38, 22, 104000, tzinfo=UTC)
 OPEN = Market("XNYS", "open", "", next_close=datetime(2026, 2, 14, 21, 0, tzinfo=UTC) + timedelta(hours=3))
@@ -65,14 +57,14 @@ def test_nothing_is_late_while_nothing_is_due(market: Market) -> None:
 
 
 def test_usual_time_between_prices_is_learned_from_event_times() -> None:
-    board = Board()
+    board = Told()
     for seconds in (0, 5, 5, 25):
         board.on_message(update(NOW + timedelta(seconds=seconds)), 0)
     assert board.prices["AAPL"].gaps_seconds == (20, 5)
 
 
 def test_market_status_is_kept_and_told_in_words() -> None:
-    board = Board()
+    board = Told()
     board.on_message(
         '{"type":"market_status","exchange":"XNYS","status":"closed","reason":"holiday: Presidents\' Day",'
         '"next_open":"2026-02-17T14:30:00.000+00:00","next_close":null,"ts":"2026-02-14T21:38:22.104+00:00"}',
@@ -85,10 +77,10 @@ def test_market_status_is_kept_and_told_in_words() -> None:
 
 
 def test_trouble_names_its_true_reason() -> None:
-    board, troubles = Board(), []
+    board, troubles = Told(), []
     steps: tuple[Callable[[], None], ...] = (
         lambda: None,
-        lambda: board.on_parting("connection refused"),
+        lambda: board.lose("connection refused"),
         lambda: board.on_message(update(), 0),
         lambda: board.on_message(f'{{"type":"status","stale":true,"since":"{iso(NOW)}"}}', 0),
         lambda: board.on_message(f'{{"type":"status","stale":false,"since":"{iso(NOW)}"}}', 0),
@@ -108,44 +100,14 @@ def test_trouble_names_its_true_reason() -> None:
 
 
 def test_new_connection_forgets_what_the_old_one_said_of_redis() -> None:
-    board = Board()
+    board = Told()
     board.on_message(f'{{"type":"status","stale":true,"since":"{iso(NOW)}"}}', 0)
-    board.on_connect()
+    board.lose("connection lost")
+    board.on_message(update(), 0)
     assert trouble(board) == ""
 
 
-def test_first_part_after_a_cut_snapshot_replaces_everything_again() -> None:
-    board = Board()
-    board.on_message(update(snapshot=True, more=True), 0)
-    board.on_connect()
-    board.on_message(json.dumps({"type": "stock_update", "snapshot": True, "stocks": [], "alerts": []}), 0)
-    assert not board.prices
-
-
-def test_alert_that_comes_again_after_a_resumption_is_counted_once() -> None:
-    board = Board()
-    board.on_message(update(alerts=("a",), cursor="c1"), 0)
-    board.on_message(update(alerts=("b",), more=True), 0)
-    assert board.cursor == "c1"
-    board.on_connect()
-    board.on_message(update(alerts=("b", "c"), cursor="c2", snapshot=True, recovered=True), 0)
-    assert (board.alerted, len(board.recent_alerts), board.cursor) == (3, 3, "c2")
-
-
 def test_alert_as_a_line() -> None:
-    board = Board()
+    board = Told()
     board.on_message(update(alerts=("a",)), 0)
     assert alert_text(board.recent_alerts[0]) == "2026-02-14 21:38:22.104 AAPL bullish 401.32, SMA 399.8"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "no JSON", "7", "[]", '{"type":"stock_update"}', '{"type":"status","stale":true}', update().replace("AAPL", "\\u001b[2J")],
-)
-def test_text_that_no_gateway_sends_is_refused(text: str) -> None:
-    with pytest.raises(NotAMessage):
-        Board().on_message(text, 0)
-
-
-def test_strange_text_steers_no_terminal() -> None:
-    assert printable("a\x1b[31mb\n\x07é") == "a·[31mb··é"
