@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from services.gateway.entrance import choose_subprotocol
+
 AT = "2026-02-14T21:38:22.104+00:00"
 
 
@@ -84,7 +86,7 @@ class Scripted:
 async def scripted(attend: Callable[[Visit], Awaitable[None]]) -> AsyncIterator[Scripted]:
     """Run such a server."""
     script = Scripted(attend)
-    async with serve(script, "127.0.0.1", 0, ping_interval=None, subprotocols=None) as server:
+    async with serve(script, "127.0.0.1", 0, ping_interval=None, select_subprotocol=choose_subprotocol) as server:
         script.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield script
 
