@@ -1,10 +1,12 @@
 """Every behaviour is shown by every client."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
 
+from tests.browser.conftest import CHROMIUM
+from tests.clients.browser_client import Chromium
 from tests.clients.python_clients import subscribe_async, subscribe_sync
 from tests.clients.subscriber import Subscribe
 from tests.integration.gateway.conftest import running_gateway
@@ -16,9 +18,21 @@ PYTHON_CLIENTS = ("async", "sync")
 """For what only they promise, or what cannot be shown of others."""
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """The browser of this worker."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is missing (Debian: apt-get install chromium)")
+    with Chromium().running() as chromium:
+        yield chromium
+
+
+@pytest.fixture(params=[*CLIENTS, "browser"])
 def subscribe(request: pytest.FixtureRequest) -> Subscribe:
     """A client of each kind."""
+    if request.param == "browser":
+        browser: Chromium = request.getfixturevalue("chromium")
+        return browser.subscribe
     return CLIENTS[request.param]
 
 

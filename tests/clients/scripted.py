@@ -11,6 +11,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
 
+from services.gateway.entrance import choose_subprotocol
+
 AT = "2026-02-14T21:38:22.104+00:00"
 
 
@@ -101,7 +103,9 @@ class Scripted:
 async def scripted(attend: Callable[[Visit], Awaitable[None]]) -> AsyncIterator[Scripted]:
     """Run such a server."""
     script = Scripted(attend)
-    async with serve(script, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1) as server:
+    async with serve(
+        script, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1, select_subprotocol=choose_subprotocol
+    ) as server:
         script.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield script
 

@@ -12,6 +12,9 @@ from services.api.gateway_address import gateway_url, origin_of
 from services.api.sources import Asked, Sources
 from shared.version import version
 
+CLIENT = "feed.js"
+"""What pages of anybody may load, which a browser lets them only if it is told so."""
+
 FOLDER = Path(__file__).parents[1] / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'{images}; connect-src 'self'{gateway}; "
@@ -80,7 +83,10 @@ async def config(request: Request, sources: Asked) -> Response:
 @router.get("/static/{path:path}")
 async def static(request: Request, path: str) -> Response:
     """A file of the pages."""
-    return await _file(request, path)
+    response = await _file(request, path)
+    if path == CLIENT:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
 
 
 async def _page(request: Request, name: str, gateway: str = "", images: str = "") -> Response:

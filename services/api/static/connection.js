@@ -1,12 +1,12 @@
-/** The state of the connection, as the header and the banner say it. `words` is pure. */
+/** How the feed stands, as the header and the banner say it. `words` is pure. */
 
 import { timeOfDay } from "/static/format.js";
 
-/** `{phase, short, long}` of the connection's state; `long` is empty where all is well. */
-export function words({ phase, reason, retryAt }, staleSince, complaint, now) {
+/** `{phase, short, long}` of the feed's status; `long` is empty where all is well. */
+export function words({ phase, reason, retryAt, staleSince, complaint }, now) {
   switch (phase) {
     case "live":
-      if (staleSince !== null) return { phase: "stale", short: "stale", long: `Redis is away since ${timeOfDay(staleSince)}: prices stand still until it is back.` };
+      if (staleSince) return { phase: "stale", short: "stale", long: `Redis is away since ${timeOfDay(Date.parse(staleSince))}: prices stand still until it is back.` };
       return { phase, short: "live", long: complaint && `The gateway refused a request: ${complaint}` };
     case "connecting":
       return { phase, short: "connecting", long: reason ? `Disconnected: ${reason}. Connecting again …` : "" };

@@ -3,7 +3,7 @@
 import { AlertList } from "/static/alerts.js";
 import { openChart } from "/static/chart.js";
 import { showConnection, words } from "/static/connection.js";
-import { Feed } from "/static/feed.js";
+import { subscribe } from "/static/feed.js";
 import { average, axisMoment, price } from "/static/format.js";
 import { History } from "/static/history.js";
 import { showMarket } from "/static/market.js";
@@ -22,7 +22,9 @@ const table = new Table(at("prices"), choose);
 const alertList = new AlertList(at("alerts"), at("no-alerts"), at("announcement"), choose);
 const history = new History(redraw, (text) => (at("chart-note").textContent = text));
 
-let connection = { phase: "connecting" };
+let status = { phase: "connecting", reason: "", staleSince: null, complaint: "" };
+let isLost = false;
+/** Redis lost entries, which the next update tells in full. */
 let chart = null;
 let pointed = null;
 let isDrawing = false;
@@ -31,18 +33,15 @@ const changed = new Set();
 
 /* From the gateway */
 
-function hear(message) {
-  const isBack = connection.phase !== "live";
-  if (isBack) board.onConnect();
-  const news = board.onMessage(message, Date.now());
-  if (isBack) tell({ phase: "live" });
-  if (news.isReplaced) replace(news.isLost);
-  else if (isBack) history.resume();
-  for (const stock of news.stocks) {
-    changed.add(stock.ticker);
-    if (stock.ticker === history.ticker) history.add(board.prices.get(stock.ticker));
+function onUpdate(update) {
+  const alerts = board.onUpdate(update, Date.now());
+  if (update.isReplaced) replace();
+  else if (update.isSnapshot) history.resume();
+  for (const { ticker } of update.stocks) {
+    changed.add(ticker);
+    if (ticker === history.ticker) history.add(board.prices.get(ticker));
   }
-  hearAlerts(news.alerts);
+  hearAlerts(alerts);
   if (!history.ticker) chooseFirst();
   redraw();
 }
@@ -54,17 +53,26 @@ function hearAlerts(alerts) {
 }
 
 /** All state was replaced: rows, chart and alerts of what was missed are read again. */
-function replace(isLost) {
+function replace() {
   history.replace(isLost);
+  isLost = false;
   fillAlerts();
   FILL_AGAIN_MS.forEach((ms) => setTimeout(fillAlerts, ms));
 }
 
-function tell(state) {
-  // While connecting again, the reason of the last end still holds.
-  connection = state.phase === "connecting" ? { ...state, reason: connection.reason } : state;
-  if (state.phase === "waiting" || state.phase === "ended") history.break();
-  showState();
+function onGap({ reason }) {
+  isLost = reason !== "resume";
+}
+
+function onMarket(market) {
+  board.market = market;
+  redraw();
+}
+
+function onStatus(told) {
+  status = told;
+  if (status.phase === "waiting" || status.phase === "ended") history.break();
+  showStatus();
 }
 
 /* From REST */
@@ -129,7 +137,7 @@ function draw() {
   at("no-prices").hidden = board.prices.size > 0;
   at("count").textContent = board.prices.size ? `${board.prices.size}` : "";
   drawChart();
-  showState();
+  showStatus();
 }
 
 function drawChart() {
@@ -158,9 +166,9 @@ function legendPart(className, text) {
   return element;
 }
 
-function showState() {
+function showStatus() {
   const now = Date.now();
-  const said = words(connection, board.staleSince, board.complaint, now);
+  const said = words(status, now);
   showConnection(at("connection"), at("banner"), said);
   document.body.classList.toggle("stale", said.phase !== "live");
   table.showAges(now + board.clockAheadMs);
@@ -169,14 +177,14 @@ function showState() {
 /* Start */
 
 async function start() {
-  setInterval(showState, 1000);
+  setInterval(showStatus, 1000);
   addEventListener("hashchange", chooseFirst);
   openChart(at("chart")).then(onChart, onNoChart);
   fillAlerts();
   const config = await configured();
   history.period = config.sma_period;
-  if (config.gateway) new Feed(config.gateway, () => board.cursor, hear, tell).start();
-  else tell({ phase: "ended", reason: "the REST service does not know where the gateway is (GATEWAY_PUBLIC_URL)" });
+  if (config.gateway) subscribe(config.gateway, { onUpdate, onGap, onStatus, onMarket });
+  else onStatus({ phase: "ended", reason: "the REST service does not know where the gateway is (GATEWAY_PUBLIC_URL)" });
 }
 
 async function configured() {
@@ -184,7 +192,7 @@ async function configured() {
     try {
       return await readConfig();
     } catch (error) {
-      tell({ phase: "waiting", reason: `where the gateway is cannot be read: ${error.message}`, retryAt: Date.now() + TRY_AGAIN_MS });
+      onStatus({ phase: "waiting", reason: `where the gateway is cannot be read: ${error.message}`, retryAt: Date.now() + TRY_AGAIN_MS });
       await new Promise((resolve) => setTimeout(resolve, TRY_AGAIN_MS));
     }
   }
@@ -212,7 +220,7 @@ window.tickstream = Object.freeze({
   isJoined: () => history.series.isJoined && history.series.newestStored !== null,
   prices: () => [...board.prices.values()].map((stock) => ({ ...stock })),
   alerts: () => board.alerts.newest.map((alert) => ({ ...alert })),
-  connection: () => ({ ...connection }),
+  status: () => ({ ...status }),
 });
 
 start();

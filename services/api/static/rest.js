@@ -1,6 +1,6 @@
 /** Reads the REST service of the page's own host. What goes wrong becomes a `RestError` whose text says why. */
 
-import { parse } from "/static/state.js";
+import { parse } from "/static/feed.js";
 
 const PATIENCE_MS = 15_000;
 

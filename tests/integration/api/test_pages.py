@@ -33,6 +33,16 @@ async def test_the_dashboard_may_talk_to_its_own_host_and_the_gateway_alone(api:
     assert policy(response) == {**STRICT, **CLOSED, "img-src": "'self'", "connect-src": "'self' ws://127.0.0.1:8001"}
 
 
+async def test_pages_of_anybody_may_load_the_client_and_nothing_else(api: Api) -> None:
+    for path, allowed in (("feed.js", "*"), ("main.js", None), ("docs.html", None)):
+        response = await api.get(f"/static/{path}", headers={"Origin": "https://app.example.org"})
+        assert (response.status_code, response.headers.get("access-control-allow-origin")) == (200, allowed)
+
+
+async def test_the_client_depends_on_nothing(api: Api) -> None:
+    assert not re.search(r"^import |\bimport\(", (await api.get("/static/feed.js")).text, re.MULTILINE)
+
+
 async def test_a_host_that_is_none_gets_into_no_policy(api: Api) -> None:
     for host in ("evil.example; script-src *", "a'b", "[::1"):
         response = await api.get("/", headers={"Host": host})
