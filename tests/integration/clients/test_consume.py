@@ -228,3 +228,13 @@ async def test_the_group_is_seen_as_any_other_is(feed: Feed, ticks: Consumption[
 def test_a_group_of_the_pipeline_or_of_a_strange_name_is_refused(group: str) -> None:
     with pytest.raises(ValueError, match="group"):
         consume("ticks", group=group, redis_url="redis://127.0.0.1")
+
+
+async def test_a_consumption_that_is_closed_from_outside_ends_its_loop(feed: Feed, ticks: Consumption[Tick]) -> None:
+    await feed.append(3)
+    loop = asyncio.create_task(take(ticks, 4))
+    async with asyncio.timeout(SECONDS):
+        await until(lambda: no_pending(feed))
+        await ticks.aclose()
+        assert len(await loop) == 3
+    assert await feed.owners("risk") == ["", ""]

@@ -139,37 +139,38 @@ class Consumption(Generic[E]):
                         handout.leave()
 
     async def _handouts(self) -> AsyncGenerator[Handout[E], None]:
-        """What the workers hand out, after what is to be told before it."""
+        """What the workers hand out; what is to be told before it was told."""
         job = self._new_job()
         member = Member(job, self._lease_seconds)
         self._members.add(member)
         member.start()
         try:
             while True:
-                handout = await job.handouts.get()
-                if isinstance(handout, Exception):
-                    raise handout
-                if await self._tell(handout):
-                    yield handout
+                match await job.handouts.get():
+                    case None:
+                        return
+                    case Exception() as error:
+                        raise error
+                    case Gap() as gap:
+                        await self._tell(gap, self._on_gap)
+                    case handout:
+                        await self._tell_of_invalid(handout)
+                        yield handout
         finally:
             await member.leave()
             self._members.discard(member)
 
-    async def _tell(self, handout: Handout[E]) -> bool:
-        """Tell of gaps and of entries that are no events; return whether the events may follow."""
-        if not await handout.enter():
-            return False
+    async def _tell_of_invalid(self, handout: Handout[E]) -> None:
+        if not handout.invalid or not await handout.enter():
+            return
         try:
-            for gap in handout.gaps:
-                await self._tell_of(gap, self._on_gap)
             for invalid in handout.invalid:
-                await self._tell_of(invalid, self._on_invalid)
+                await self._tell(invalid, self._on_invalid)
                 handout.finish(1)
         finally:
             handout.leave()
-        return True
 
-    async def _tell_of(self, what: Any, callback: Callable[[Any], Awaitable[None] | None] | None) -> None:
+    async def _tell(self, what: Any, callback: Callable[[Any], Awaitable[None] | None] | None) -> None:
         if callback is None:
             log.warning("%s: %r", self._name, what)
             return

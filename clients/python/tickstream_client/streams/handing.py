@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Generic
 
-from tickstream_client.streams.events import Batch, E, Gap, Invalid
+from tickstream_client.streams.events import Batch, E, Invalid
 
 
 class Lease:
@@ -50,14 +50,13 @@ class Lease:
 
 
 class Handout(Generic[E]):
-    """Events for the user's loop, after what is to be told before them.
+    """Events for the user's loop, after the entries that are none.
 
     `entry_ids` are those to acknowledge, one per event in their order, after those of the invalid entries.
     """
 
-    def __init__(self, lease: Lease, batch: Batch[E] | None, gaps: Sequence[Gap], invalid: Sequence[Invalid]) -> None:
+    def __init__(self, lease: Lease, batch: Batch[E] | None, invalid: Sequence[Invalid]) -> None:
         self.batch = batch
-        self.gaps = gaps
         self.invalid = invalid
         self.entry_ids = [each.entry_id for each in invalid]
         self.entry_ids += [event.entry_id for event in batch.events] if batch else []

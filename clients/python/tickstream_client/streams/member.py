@@ -83,6 +83,7 @@ class Member(Generic[E]):
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
         await self._job.servers.aclose()
+        self._job.handouts.put_nowait(None)
 
     async def _say_goodbye(self) -> None:
         with suppress(*AWAY):
@@ -172,7 +173,7 @@ class Member(Generic[E]):
         asked_at = time.monotonic()
         beats, told = await self._call("heartbeat", [keys.lease(self._service, partition)], lease.token)
         if int(beats) < 0:
-            if not self._lives[partition].done():
+            if not lease.ended.is_set():
                 log.warning("partition %d of %s was taken over by %s", partition, self._service, told or "nobody yet")
             lease.lose()
             return

@@ -53,8 +53,8 @@ class Job(Generic[E]):
     start: Start
     batch_size: int
     read: Read[E]
-    handouts: "asyncio.Queue[Handout[E] | Exception]" = field(default_factory=asyncio.Queue)
-    """For the user's loop; an exception ends it."""
+    handouts: "asyncio.Queue[Handout[E] | Gap | Exception | None]" = field(default_factory=asyncio.Queue)
+    """For the user's loop. A gap is told whoever has the partition by then; an exception ends it, as None does."""
     known: dict[int, Known] = field(default_factory=dict)
 
 
@@ -68,7 +68,6 @@ class Worker(Generic[E]):
         self._group = PartitionGroup(job.servers, job.stream, job.group, lease.partition, job.member, lease.token)
         self._head: Head | None = None
         self._last_seq = 0
-        self._gaps: list[Gap] = []
         self._is_waiting_for_redis = False
 
     async def work(self) -> None:
@@ -134,21 +133,20 @@ class Worker(Generic[E]):
             self._tell(Gap("group", self._lease.partition, known.position.incarnation, known.position.seq + 1))
 
     def _tell(self, gap: Gap) -> None:
-        self._gaps.append(gap)
+        self._job.handouts.put_nowait(gap)
 
     def _handouts(self, taken: Taken) -> Iterator[Handout[E]]:
-        """The rows as events, in batches of one incarnation; what is to be told goes before the first."""
+        """The rows as events, in batches of one incarnation; what was lost before them is told first."""
         events, invalid = self._sort(taken)
         if taken.lost and self._head:
             self._tell(self._gap_of(taken.lost, events))
-        gaps, self._gaps = self._gaps, []
         batches: list[Batch[Any] | None] = [
             Batch(self._lease.partition, incarnation, tuple(alike), taken.is_redelivered)
             for incarnation, alike in groupby(events, lambda event: event.incarnation)
         ]
-        for batch in batches or ([None] if gaps or invalid else []):
-            yield Handout(self._lease, batch, gaps, invalid)
-            gaps, invalid = [], []
+        for batch in batches or ([None] if invalid else []):
+            yield Handout(self._lease, batch, invalid)
+            invalid = []
 
     def _gap_of(self, lost: int, events: list[E]) -> Gap:
         position = self._known.position
