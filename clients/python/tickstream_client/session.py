@@ -195,7 +195,7 @@ class Session:
         match message:
             case Part():
                 self._on_part(message)
-            case Pong(cursor):
+            case Pong(cursor) if not self._parts:
                 self._reached = cursor
                 self.cursor = self.cursor if self._updates else cursor
             case Market():

@@ -154,6 +154,17 @@ def test_gap_says_between_which_moments_something_may_be_missing() -> None:
     assert gaps == [Gap("resume", "stored", None, at), Gap("rewind", "c1", at, datetime.fromisoformat(later))]
 
 
+def test_part_that_a_cut_left_behind_is_no_part_of_what_comes_next() -> None:
+    gaps: list[Gap] = []
+    session = Session(URL, listener=Listener(on_gap=gaps.append))
+    given_by(session, text(snapshot=True, cursor="c1", stocks=[stock("AAPL", 7)]))
+    given_by(session, text(more=True, alerts=[alert("a1")]))
+    session.on_parting(Parting("connection lost"), 0)
+    session.on_open(0)
+    (update,) = given_by(session, text(snapshot=True, recovered=False, cursor="c2", stocks=[stock("AAPL", 1)]))
+    assert (update.is_replaced, update.alerts, [gap.reason for gap in gaps]) == (True, (), ["resume"])
+
+
 def test_silent_gateway_is_asked_and_then_given_up() -> None:
     session = Session(URL)
     session.on_open(100)
