@@ -3,6 +3,9 @@
 .SUFFIXES:
 .PHONY: help run test lint bench docs screenshots faults faults-ci migrate status install install-dev assets lock clean
 
+# Where bytecode is not written, every process compiles all of its sources, and every worker of the tests rewrites all asserts.
+unexport PYTHONDONTWRITEBYTECODE
+
 PY = .venv/bin/python
 TICKSTREAM = $(PY) -m services.admin
 
