@@ -263,6 +263,7 @@ async def test_the_rights_that_the_page_names_are_enough(redis: Redis, redis_url
     partition = await set_up(redis)
     await partition.append("1", "2", "3")
     await partition.analyze()
+    await redis.execute_command("ACL", "LOG", "RESET")
     await redis.execute_command(*rights)
     try:
         async with consume("enriched", group="risk", redis_url=redis_url.replace("://", f"://risk:{PASSWORD}@")) as enriched:
