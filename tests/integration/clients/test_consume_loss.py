@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +255,23 @@ async def test_before_anything_is_set_up_it_waits(redis: Any, redis_url: str, ca
         feed = await founded(redis, 1)
         await feed.append(2)
         await loop.until([1, 2])
+
+
+async def test_the_rights_that_the_page_names_are_enough(redis: Redis, redis_url: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "streams.md").read_text(encoding="utf-8")
+    rights = re.findall(r"^    (ACL SETUSER .+(?:\n        .+)*)", page, re.MULTILINE)[0].replace("PASSWORD", PASSWORD).split()
+    partition = await set_up(redis)
+    await partition.append("1", "2", "3")
+    await partition.analyze()
+    await redis.execute_command("ACL", "LOG", "RESET")
+    await redis.execute_command(*rights)
+    try:
+        async with consume("enriched", group="risk", redis_url=redis_url.replace("://", f"://risk:{PASSWORD}@")) as enriched:
+            await take(enriched, 2)
+        async with consume("enriched", group="risk", redis_url=redis_url.replace("://", f"://risk:{PASSWORD}@")) as enriched:
+            assert [event.seq for event in await take(enriched, 2)] == [2, 3]
+        refused = [entry["reason"] for entry in await partition.redis.acl_log()]
+        assert refused == []
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "risk")
+        await redis.execute_command("ACL", "LOG", "RESET")
