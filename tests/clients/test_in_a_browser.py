@@ -245,6 +245,58 @@ async def test_what_a_callers_function_does_wrong_is_told_to_the_console_and_end
         subscriber.errors.clear()
 
 
+async def test_leaving_the_loop_closes_the_feed(chromium: Chromium) -> None:
+    leave = """async (url) => {
+      const { subscribe } = await import("/static/feed.js");
+      for await (const update of subscribe(url)) return update.cursor;
+    }"""
+    async with scripted(say_nothing) as gateway, chromium.subscribe(gateway.url) as subscriber:
+        await until(subscriber, lambda seen: seen.updates, "a page")
+        assert await subscriber.run(leave, gateway.url) == "c2"
+        await asyncio.wait_for(gateway.visits[1].stay(), 20)
+
+
+async def test_token_that_does_not_come_is_asked_for_again(chromium: Chromium) -> None:
+    ask = """(url) => import("/static/feed.js").then(({ subscribe }) => {
+      user.asked = 0;
+      user.feed = subscribe(url, { token: () => (user.asked++ ? "a-token" : new Promise(() => {})), onUpdate() {} });
+    })"""
+    async with scripted(say_nothing) as gateway, chromium.subscribe(gateway.url, stops_the_clock=True) as subscriber:
+        await until(subscriber, lambda seen: seen.updates, "a page")
+        await subscriber.run("user.feed.close()")
+        await subscriber.run(ask, gateway.url)
+        await advance(subscriber, 15)
+        await turns(subscriber, "waiting")
+        assert await subscriber.run("user.feed.status.reason") == "no token could be had: none came within 15 s"
+        await advance(subscriber, 1)
+        await turns(subscriber, "live")
+
+
+async def test_connection_that_the_browser_closed_without_a_word_is_replaced_at_once(chromium: Chromium) -> None:
+    open_seen = """(url) => import("/static/feed.js").then(({ subscribe }) => {
+      window.WebSocket = class extends WebSocket {
+        constructor(...all) {
+          super(...all);
+          user.socket = this;
+        }
+      };
+      user.feed = subscribe(url, { onUpdate() {} });
+    })"""
+    close_unseen = "() => { user.socket.onclose = null; user.socket.close(); }"
+    async with scripted(say_nothing) as gateway, chromium.subscribe(gateway.url, stops_the_clock=True) as subscriber:
+        await until(subscriber, lambda seen: seen.updates, "a page")
+        await subscriber.run("user.feed.close()")
+        await subscriber.run(open_seen, gateway.url)
+        await turns(subscriber, "live")
+        await subscriber.run(close_unseen)
+        await phase_after(subscriber, SIGNS["it comes out of the cache"])
+        await advance(subscriber, 2)
+        async with asyncio.timeout(20):
+            while len(gateway.visits) < 3:
+                await asyncio.sleep(0.01)
+    assert gateway.visits[2].since == "c2"
+
+
 @pytest.mark.parametrize("phase", ["live", "waiting"])
 async def test_feed_that_was_closed_stays_away(chromium: Chromium, phase: str) -> None:
     async def attend(visit: Visit) -> None:

@@ -148,17 +148,24 @@ export class Feed {
     this.#stop();
   }
 
-  /** Updates as they come. While one is worked on, those behind it become one: the newest price of each ticker, and every alert. */
+  /**
+   * Updates as they come. While one is worked on, those behind it become one: the newest price of each ticker, and every alert.
+   * Leaving the loop closes the feed, for nobody would take what comes.
+   */
   async *[Symbol.asyncIterator]() {
-    for (;;) {
-      while (!this.#waiting) {
-        if (this.#isClosed) return;
-        if (this.#status.phase === "ended") throw new Refused(this.#status.code, this.#status.reason);
-        await new Promise((resolve) => (this.#rouse = () => resolve(null)));
+    try {
+      for (;;) {
+        while (!this.#waiting) {
+          if (this.#isClosed) return;
+          if (this.#status.phase === "ended") throw new Refused(this.#status.code, this.#status.reason);
+          await new Promise((resolve) => (this.#rouse = () => resolve(null)));
+        }
+        const update = this.#waiting;
+        this.#waiting = null;
+        yield update;
       }
-      const update = this.#waiting;
-      this.#waiting = null;
-      yield update;
+    } finally {
+      this.close();
     }
   }
 
@@ -181,7 +188,7 @@ export class Feed {
   async #askToken() {
     const { token } = this.#options;
     if (typeof token !== "function") return token;
-    const found = await token();
+    const found = await Promise.race([token(), failingAfter(ANSWER_MS)]);
     if (typeof found !== "string" || found === "") throw new TypeError("the function returned none");
     if (found === this.#refusedToken) throw new TypeError("none but the one that was refused");
     return found;
@@ -385,9 +392,9 @@ class Connection {
     return this.#liveness.isDead(now);
   }
 
-  /** Give it up unless it shows life soon. */
+  /** Give it up unless it shows life soon; at once if the browser closed it without telling, as that of a page it kept in its cache. */
   doubt(now) {
-    this.#ping(now, DOUBT_MS);
+    this.#ping(now, this.#socket.readyState > WebSocket.OPEN ? 0 : DOUBT_MS);
   }
 
   #ping(now, patienceMs) {
@@ -548,6 +555,10 @@ export function judgeClose(code, text, canRenew = false) {
 export function judgeLoss(wasOpen, isOnline, url) {
   if (!isOnline) return { reason: "this device is offline" };
   return { reason: wasOpen ? "the connection to the gateway was lost" : `no gateway answers at ${url}` };
+}
+
+function failingAfter(ms) {
+  return new Promise((_, reject) => setTimeout(() => reject(new Error(`none came within ${ms / 1000} s`)), ms));
 }
 
 /** When to ask for another token, in ms: ahead of this JWT's `exp` (RFC 7519); never if it has none, or has ended by our clock. */
