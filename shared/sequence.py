@@ -1,6 +1,15 @@
 """The dense numbering of a partition's ticks: what a hole means, and what cannot be a number that `append` gave."""
 
+import re
+from collections.abc import Iterator, Sequence
+
 from shared.errors import InvalidEntry
+from shared.events import TICK_PATTERNS
+
+_is_seq = re.compile(TICK_PATTERNS["seq"], re.ASCII).fullmatch
+
+Hole = tuple[int, int]
+"""The first and the last of seqs that are missing."""
 
 
 class SequenceCheck:
@@ -8,6 +17,7 @@ class SequenceCheck:
 
     def __init__(self, last: int) -> None:
         self.last = last
+        self._refused: set[int] = set()
 
     def advance(self, seq: int, newest: int) -> int:
         """Pass an entry and return how many seqs are missing before it (0 in a whole stream of ticks).
@@ -22,3 +32,18 @@ class SequenceCheck:
         missing = seq - self.last - 1
         self.last = seq
         return missing
+
+    def refuse(self, entry: Sequence[str], newest: int) -> None:
+        """Note the seq of an entry that cannot be read: no hole, unless a true one comes with that seq, and then a stranger's."""
+        seq = dict(zip(entry[::2], entry[1::2], strict=True)).get("seq", "")
+        self._refused = {refused for refused in self._refused if refused > self.last}
+        if _is_seq(seq) and self.last < int(seq) <= newest:
+            self._refused.add(int(seq))
+
+    def holes(self, seq: int, missing: int) -> Iterator[Hole]:
+        """What is missing before `seq`, as `advance` counted it, without the entries that were there and refused."""
+        first = seq - missing
+        for end in (*sorted(refused for refused in self._refused if first <= refused < seq), seq):
+            if first < end:
+                yield first, end - 1
+            first = end + 1

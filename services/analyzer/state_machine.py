@@ -70,9 +70,10 @@ class StateMachine:
                 lost = advance(int(seq), newest_seq)
             except InvalidEntry as invalid:
                 deadletters += (entry_id, str(invalid), _text_of(entry))
+                self._sequence.refuse(entry, newest_seq)
                 continue
             if lost:
-                missing.append((int(seq) - lost, int(seq) - 1))
+                missing.extend(self._sequence.holes(int(seq), lost))
             state = self._tickers.get(ticker) or self._begin(ticker)
             before = state.side
             sma, alert = state.judge(Decimal(price))

@@ -88,11 +88,13 @@ def encode(stream: str, partition: int, entries: Entries, before: Position, head
             missing = sequence.advance(seq, newest)
         except InvalidEntry as invalid:
             events.append(_rejected(stream, head.incarnation, entry_id, str(invalid), entry))
+            sequence.refuse(entry, newest)
             continue
         incarnation = head.incarnation if seq > latest_end else label(stream, seq, head)
         if missing and is_dense:
-            missing_entries += missing
-            events.append(StreamEvent(stream, "gap", incarnation, seq - missing, seq - 1, {"before": entry_id}))
+            for first, last in sequence.holes(seq, missing):
+                missing_entries += last - first + 1
+                events.append(StreamEvent(stream, "gap", incarnation, first, last, {"before": entry_id}))
         elif missing and not lines:
             hole = seq - missing, seq - 1
         lines.append(f"{incarnation}\t{partition}\t{seq}\t{columns}\t{received(entry_id)}\n")

@@ -110,6 +110,23 @@ def test_a_seq_that_was_never_assigned_is_dead_lettered_and_hides_nothing() -> N
     assert digest.missing == ()
 
 
+def test_a_tick_that_cannot_be_read_keeps_its_place_and_is_no_gap() -> None:
+    entries = entries_of([("AAPL", "1"), ("AAPL", "2"), ("AAPL", "3")])
+    entries[1][1][5] = "NaN"
+    digest = StateMachine(Committed(period=2).state()).digest(entries, 3)
+    assert digest.outcome.deadletters[1::3] == ["price 'NaN' is not allowed"]
+    assert digest.outcome.events[::8] == ["1", "3"]
+    assert (digest.missing, digest.passed, digest.seq) == ((), 3, 3)
+
+
+def test_what_is_missing_before_a_tick_that_cannot_be_read_is_reported() -> None:
+    entries = [*entries_of([("AAPL", "1")]), *entries_of([("AAPL", "2"), ("AAPL", "3")], first_seq=5)]
+    entries[1][1][5] = "NaN"
+    digest = StateMachine(Committed(period=2).state()).digest(entries, 6)
+    assert digest.missing == ((2, 4),)
+    assert (digest.passed, digest.seq) == (6, 6)
+
+
 def test_a_hole_in_the_seqs_is_reported_and_counted_as_passed() -> None:
     entries = [*entries_of([("AAPL", "1")]), *entries_of([("AAPL", "2")], first_seq=5)]
     digest = StateMachine(Committed(period=2).state()).digest(entries, 5)

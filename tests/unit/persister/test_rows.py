@@ -65,6 +65,12 @@ def test_a_hole_in_the_ticks_is_a_gap_with_its_range_and_counts_as_passed() -> N
     assert batch.position.passed == 5
 
 
+def test_a_tick_that_cannot_be_read_leaves_no_gap() -> None:
+    batch = encode("ticks", 0, [("6-0", tick(1)), ("6-1", tick(2, price="NaN")), ("6-2", tick(3))], NOWHERE, HEAD)
+    assert [event.kind for event in batch.events] == ["rejected"]
+    assert batch.position == Position("2-b", "6-2", 3, 3)
+
+
 def test_a_hole_in_the_enriched_stream_is_a_dead_letter_and_no_gap() -> None:
     fields = {"seq": "5", "ticker": "KO", "price": "7", "ts": "1", "source": "replay", "tick_id": "6-0", "sma": "6.5", "alert": "bullish"}
     batch = encode("enriched", 0, [("7-0", flat(fields))], Position("2-b", "1-0", 1, 1), HEAD)

@@ -35,6 +35,27 @@ def test_a_seq_that_was_never_given_is_refused_and_hides_no_true_entry() -> None
     assert check.advance(6, 9) == 0
 
 
+def test_an_entry_that_was_refused_is_no_hole_and_the_rest_of_the_hole_is() -> None:
+    check = SequenceCheck(1)
+    for refused in ("3", "5", "6", "9", "x", ""):
+        check.refuse(["seq", refused], newest=9)
+    assert list(check.holes(8, check.advance(8, 9))) == [(2, 2), (4, 4), (7, 7)]
+
+
+def test_a_true_entry_counts_although_a_stranger_wrote_its_seq_before() -> None:
+    check = SequenceCheck(1)
+    check.refuse(["seq", "2"], newest=3)
+    assert [check.advance(seq, 3) for seq in (2, 3)] == [0, 0]
+
+
+def test_a_refused_seq_is_remembered_until_it_was_passed() -> None:
+    check = SequenceCheck(0)
+    for seq in range(1, 1000):
+        check.refuse(["seq", str(seq)], newest=seq)
+        check.advance(seq, seq)
+    assert len(check._refused) <= 1
+
+
 @given(st.integers(0, 50), st.lists(st.integers(-5, 120), max_size=60))
 def test_what_is_passed_and_what_is_missing_add_up(last: int, seqs: list[int]) -> None:
     check, passed, missing = SequenceCheck(last), [], 0
