@@ -103,13 +103,7 @@ class Scripted:
 async def scripted(attend: Callable[[Visit], Awaitable[None]]) -> AsyncIterator[Scripted]:
     """Run such a server."""
     script = Scripted(attend)
-<<<<<<< HEAD
     async with serve(script, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1, select_subprotocol=choose_subprotocol) as server:
-=======
-    async with serve(
-        script, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1, select_subprotocol=choose_subprotocol
-    ) as server:  # fmt: skip
->>>>>>> f7-browser
         script.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield script
 
