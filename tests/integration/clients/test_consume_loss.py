@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,7 +105,8 @@ async def test_a_deleted_group_is_made_again_where_the_reader_stood_and_that_is_
 
 
 async def nothing_pending(feed: Feed) -> bool:
-    return bool(await feed.group("risk")) and not await feed.pending("risk")
+    group = await feed.group("risk")
+    return bool(group) and (group["lag"], group["pending"]) == (0, 0)
 
 
 async def test_a_group_that_was_passed_by_trimming_is_told_how_many_it_lost(redis: Redis, redis_url: str, gaps: list[Gap]) -> None:
@@ -178,6 +181,18 @@ async def test_entries_that_redis_lost_after_they_were_seen_are_told(feed: Feed,
     assert [tick.incarnation == first for tick in loop.seen] == [True] * 5 + [False] * 4
 
 
+async def test_an_entry_keeps_the_name_of_the_life_in_which_it_was_written(feed: Feed, ticks: Consumption[Tick]) -> None:
+    await feed.append(2)
+    first = await feed.redis.hget(streams.log(0), "incarnation")
+    await feed.redis.hset(streams.log(0), "run_id", "0" * 40)  # as the functions see a restart
+    await feed.append(2)
+    second = await feed.redis.hget(streams.log(0), "incarnation")
+    async with ticks:
+        batches = await take(ticks.batches(), 2)
+    assert [(batch.incarnation, [tick.seq for tick in batch.events]) for batch in batches] == [(first, [1, 2]), (second, [3, 4])]
+    assert {tick.incarnation for tick in batches[1].events} == {second} != {first}
+
+
 @pytest.fixture
 async def own(redis_server: EmbeddedRedis) -> AsyncIterator[Feed]:
     """A deployment on a Redis that may be killed."""
@@ -240,3 +255,23 @@ async def test_before_anything_is_set_up_it_waits(redis: Any, redis_url: str, ca
         feed = await founded(redis, 1)
         await feed.append(2)
         await loop.until([1, 2])
+
+
+async def test_the_rights_that_the_page_names_are_enough(redis: Redis, redis_url: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "streams.md").read_text(encoding="utf-8")
+    rights = re.findall(r"^    (ACL SETUSER .+(?:\n        .+)*)", page, re.MULTILINE)[0].replace("PASSWORD", PASSWORD).split()
+    partition = await set_up(redis)
+    await partition.append("1", "2", "3")
+    await partition.analyze()
+    await redis.execute_command("ACL", "LOG", "RESET")
+    await redis.execute_command(*rights)
+    try:
+        async with consume("enriched", group="risk", redis_url=redis_url.replace("://", f"://risk:{PASSWORD}@")) as enriched:
+            await take(enriched, 2)
+        async with consume("enriched", group="risk", redis_url=redis_url.replace("://", f"://risk:{PASSWORD}@")) as enriched:
+            assert [event.seq for event in await take(enriched, 2)] == [2, 3]
+        refused = [entry["reason"] for entry in await partition.redis.acl_log()]
+        assert refused == []
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "risk")
+        await redis.execute_command("ACL", "LOG", "RESET")
