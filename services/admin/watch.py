@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from tickstream_client import Market
+from tickstream_client.address import complete
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
@@ -60,6 +61,10 @@ def url_of(settings: WatchSettings, given: str, tickers: str) -> str:
         parse_uri(url)
     except (InvalidURI, ValueError):
         raise WrongInput(f"--url {redact(url)}: not a WebSocket URL, such as {gateway_url('127.0.0.1', 8001)}") from None
+    try:
+        complete(url)
+    except ValueError as error:
+        raise WrongInput(f"--url {redact(url)}: {error}") from None
     names = [name.strip() for name in tickers.split(",") if name.strip()]
     for name in names:
         check_ticker("--tickers", name)

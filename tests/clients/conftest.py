@@ -12,6 +12,8 @@ from tests.integration.gateway.market import Market
 
 CLIENTS: dict[str, Subscribe] = {"async": subscribe_async, "sync": subscribe_sync}
 """By the name that the test gets: one driver for each client."""
+PYTHON_CLIENTS = ("async", "sync")
+"""For what only they promise, or what cannot be shown of others."""
 
 
 @pytest.fixture(params=CLIENTS)

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 AT = "2026-02-14T21:38:22.104+00:00"
 
@@ -61,6 +63,21 @@ class Visit:
         """End it without a word, as a gateway that was killed."""
         self._connection.transport.abort()
 
+    def on_ping(self, act: Callable[[], None]) -> None:
+        """Do something whenever a ping comes; it is answered all the same."""
+        process = self._connection.process_event
+
+        def process_and_act(event: Event) -> None:
+            if isinstance(event, Frame) and event.opcode is Opcode.PING:
+                act()
+            process(event)
+
+        self._connection.process_event = process_and_act  # type: ignore[method-assign]
+
+    def fall_silent(self) -> None:
+        """Take nothing in any more, and so answer no ping: as the other end of a connection that is half open."""
+        self._connection.transport.pause_reading()
+
     async def stay(self) -> None:
         """Until the client goes."""
         await self._connection.wait_closed()
@@ -84,7 +101,7 @@ class Scripted:
 async def scripted(attend: Callable[[Visit], Awaitable[None]]) -> AsyncIterator[Scripted]:
     """Run such a server."""
     script = Scripted(attend)
-    async with serve(script, "127.0.0.1", 0, ping_interval=None, subprotocols=None) as server:
+    async with serve(script, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1) as server:
         script.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield script
 

@@ -121,12 +121,16 @@ async def test_wait_that_is_cancelled_loses_nothing() -> None:
 
 async def test_back_off_that_is_cancelled_is_no_excuse_to_hurry() -> None:
     async def refuse(visit: Visit) -> None:
-        await visit.close(1013, "try later; reconnect in 30 s")
+        await visit.close(1013, "try later; reconnect in 60 s")
 
-    async with scripted(refuse) as gateway, subscribe(gateway.url, proxy=None) as subscription:
-        for _ in range(3):
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(anext(subscription), 0.2)
+    parted = asyncio.Event()
+    async with scripted(refuse) as gateway, subscribe(gateway.url, proxy=None, on_status=lambda _: parted.set()) as subscription:
+        waiting = asyncio.ensure_future(anext(subscription))
+        await parted.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(subscription), 0.2)
         assert len(gateway.visits) == 1
 
 

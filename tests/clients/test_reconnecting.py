@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.conftest import PYTHON_CLIENTS
 from tests.clients.scripted import Scripted, Visit, scripted
 from tests.clients.subscriber import Subscribe, refused, until
 from tests.e2e.pipeline import Pipeline
@@ -122,4 +123,40 @@ async def test_what_is_no_gateway_is_left_alone(subscribe: Subscribe) -> None:
 
     async with scripted(chat) as gateway, subscribe(gateway.url) as subscriber:
         await refused(subscriber, None)
+    assert len(gateway.visits) == 1
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python clients look after their gateway sooner than users want it."""
+    monkeypatch.setattr("tickstream_client.session.QUIET_SECONDS", 0.1)
+    monkeypatch.setattr("tickstream_client.session.ANSWER_SECONDS", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("subscribe", PYTHON_CLIENTS, indirect=True)
+async def test_gateway_that_does_not_answer_a_ping_is_given_up(subscribe: Subscribe) -> None:
+    async def attend(visit: Visit) -> None:
+        await visit.first()
+        if visit.number == 1:
+            visit.fall_silent()
+        await visit.stay()
+
+    async with scripted(attend) as gateway, subscribe(gateway.url) as subscriber:
+        await until(subscriber, lambda seen: seen.connections == 2, "a second connection")
+    assert subscriber.seen.states[:3] == [True, False, True]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("subscribe", PYTHON_CLIENTS, indirect=True)
+async def test_gateway_that_has_nothing_to_say_but_answers_is_kept(subscribe: Subscribe) -> None:
+    pings: list[float] = []
+
+    async def attend(visit: Visit) -> None:
+        await visit.first()
+        visit.on_ping(lambda: pings.append(visit.began))
+        await visit.stay()
+
+    async with scripted(attend) as gateway, subscribe(gateway.url) as subscriber:
+        await until(subscriber, lambda _: len(pings) >= 2, "that it was asked again and again")
     assert len(gateway.visits) == 1

@@ -1,5 +1,6 @@
 """A user's loop that is slow is given the newest prices and every alert, by the gateway that feels it: nothing piles up in the client."""
 
+import asyncio
 import random
 from typing import cast
 
@@ -7,6 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import streams
+from tests.clients.conftest import PYTHON_CLIENTS
+from tests.clients.scripted import Visit, alert, scripted, stock
 from tests.clients.subscriber import Subscribe, until
 from tests.integration.gateway.market import Market
 from tests.observed import total
@@ -52,3 +55,26 @@ async def test_slow_loop_gets_newest_prices_and_all_alerts(subscribe: Subscribe,
     assert sum(update.skipped for update in seen.updates) > 0
     assert [alert.seq for alert in seen.alerts] == await alerts_of(market)
     assert (seen.gaps, seen.connections) == ([], 1)
+
+
+@pytest.mark.parametrize("subscribe", PYTHON_CLIENTS, indirect=True)
+async def test_loop_that_was_busy_is_given_what_came_meanwhile_at_once(subscribe: Subscribe) -> None:
+    """Messages are small, and would wait for minutes in the buffers: the loop must not have to work off each."""
+
+    async def attend(visit: Visit) -> None:
+        await visit.first(stocks=[stock("AAPL", 1)])
+        for seq in range(2, 502):
+            await visit.update(stocks=[stock("AAPL", seq)], alerts=[alert(f"a{seq}", seq=seq)], cursor=f"c{seq}")
+        has_sent.set()
+        await visit.stay()
+
+    has_sent = asyncio.Event()
+    async with scripted(attend) as gateway, subscribe(gateway.url) as subscriber:
+        subscriber.pause()
+        await has_sent.wait()
+        subscriber.go_on()
+        await until(subscriber, lambda seen: subscriber.cursor == "c501", "all")
+    seen = subscriber.seen
+    assert [alert.seq for alert in seen.alerts] == list(range(2, 502))
+    assert len(seen.updates) < 50
+    assert sum(update.skipped for update in seen.updates) == 500 - (len(seen.updates) - 1)

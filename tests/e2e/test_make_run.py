@@ -263,7 +263,7 @@ def installed(directory: Path) -> Path:
     """A checkout with an installed environment, as the second `make run` finds it."""
     for name in ("Makefile", "pyproject.toml", "package.json", "package-lock.json", ".npmrc"):
         shutil.copy(CHECKOUT / name, directory)
-    for name in ("scripts", "requirements", "services", "shared"):
+    for name in ("scripts", "requirements", "services", "shared", "clients"):
         shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     (directory / ".venv").mkdir()
     for entry in Path(sys.prefix).iterdir():

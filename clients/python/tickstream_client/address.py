@@ -35,7 +35,7 @@ def complete(url: str) -> str:
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ValueError("not a gateway's URL, such as ws://127.0.0.1:8001")
     if any(name.lower() in NEVER_IN_A_URL for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        raise ValueError("a token does not belong into a URL, which proxies log: pass token=")
+        raise ValueError("a token does not belong into a URL, which proxies log")
     return SplitResult(SCHEMES[parts.scheme], parts.netloc, (parts.path.rstrip("/") and parts.path) or PATH, parts.query, "").geturl()
 
 

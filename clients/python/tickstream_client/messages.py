@@ -5,7 +5,7 @@ Prices and averages are decimals with the characters of the message; times have 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -68,6 +68,13 @@ class Update:
     """Whether these stocks are all there is: forget those of updates before."""
     skipped: int
     """Updates of single tickers that newer ones replaced because this loop was slow."""
+
+
+def joined(earlier: Update, later: Update) -> Update:
+    """Two updates that are no snapshots as one: the newest price of each ticker, and all alerts."""
+    stocks = {stock.ticker: stock for stock in (*earlier.stocks, *later.stocks)}
+    skipped = earlier.skipped + later.skipped + len(earlier.stocks) + len(later.stocks) - len(stocks)
+    return replace(later, stocks=tuple(stocks.values()), alerts=earlier.alerts + later.alerts, skipped=skipped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ what was given. Whoever drives it says what happens, and when: seconds of one st
 import json
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Any
 
 from tickstream_client.address import ALL, EVERY, Tickers, asking, bounded, checked, complete
 from tickstream_client.backoff import Backoff
-from tickstream_client.messages import Alert, Complaint, Gap, Market, Part, Pong, Staleness, Status, Stock, Update, parse
+from tickstream_client.messages import Alert, Complaint, Gap, Market, Part, Pong, Staleness, Status, Stock, Update, joined, parse
 from tickstream_client.parting import UNAUTHORIZED, Parting, Refused, printable
 from tickstream_client.tokens import checked_token, seconds_to_refresh
 
@@ -28,6 +29,8 @@ LONGEST_WAIT_SECONDS = 30.0
 """Between two tries, if the gateway names no time."""
 LEAST_WAIT_SECONDS = 0.1
 """What has arrived while the user's loop was busy is taken before anybody judges that nothing did."""
+MOST_JOINED = 1000
+"""Updates given as one: whoever sends without end must not keep the user waiting."""
 REMEMBERED_ALERTS = 10_000
 """As many as a gateway keeps for a slow client."""
 TICKERS_PER_COMMAND = 100
@@ -74,8 +77,8 @@ class Session:
         addresses = [complete(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not addresses:
             raise ValueError("name a gateway's URL")
-        self.cursor = since or ""
-        """Up to where the user was given everything."""
+        self.cursor = self._reached = since or ""
+        """Up to where the user was given everything; what was reached may still have to be taken."""
         self.market: Market | None = None
         self.status = Status()
         self._addresses = cycle(addresses)
@@ -92,6 +95,8 @@ class Session:
         self._asked_at: float | None = None
         self._is_first = True
         self._parts: list[Part] = []
+        self._updates: deque[Update] = deque()
+        self._joined = 0
         self._seqs: dict[str, int] = {}
         self._alert_ids: dict[str, None] = {}
         self._updated_at: datetime | None = None
@@ -103,7 +108,7 @@ class Session:
     def next_url(self) -> str:
         """Where to connect now: the gateways take turns."""
         self._asked = self._wanted
-        return asking(next(self._addresses), self._asked, self.cursor)
+        return asking(next(self._addresses), self._asked, self._reached)
 
     def on_token(self, token: object, now: float, now_epoch: float) -> str:
         """Take the token to be shown. Raise `ValueError` for what cannot be one, `ConnectionError` for one that was refused before."""
@@ -151,26 +156,48 @@ class Session:
         until = self._heard_at + QUIET_SECONDS if self._asked_at is None else self._asked_at + ANSWER_SECONDS
         return max(LEAST_WAIT_SECONDS, min(until, self._refresh_at) - now)
 
-    def on_silence(self, now: float) -> Sequence[str]:
-        """Nothing came in that time; return what to send. Raise `TimeoutError` if the connection is as good as dead."""
+    def on_silence(self, now: float) -> bool:
+        """Nothing came in that time: whether to ask by a ping. Raise `TimeoutError` if the connection is as good as dead."""
         if self._asked_at is not None and now >= self._asked_at + ANSWER_SECONDS:
             raise TimeoutError(f"no answer to a ping within {ANSWER_SECONDS:g} s")
-        if self._asked_at is None and now >= self._heard_at + QUIET_SECONDS:
+        is_due = self._asked_at is None and now >= self._heard_at + QUIET_SECONDS
+        if is_due:
             self._asked_at = now
-            return [PING]
-        return ()
+        return is_due
 
-    def on_message(self, text: str | bytes, now: float) -> Update | None:
-        """Take a message; return what is for the user. Raise `NotAMessage` for what no gateway sends."""
+    def on_pong(self) -> None:
+        """The ping was answered, at some time: the gateway lived when it was asked."""
+        if self._asked_at is not None:
+            self._heard_at, self._asked_at = self._asked_at, None
+
+    @property
+    def has_update(self) -> bool:
+        """Whether there is something for the user."""
+        return bool(self._updates)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether what has arrived already would become part of it: a loop that was busy is given the newest, not the oldest."""
+        return len(self._updates) == 1 and self._joined < MOST_JOINED
+
+    def take_update(self) -> Update:
+        """Give it to the user."""
+        update, self._joined = self._updates.popleft(), 0
+        self.cursor = update.cursor
+        return update
+
+    def on_message(self, text: str | bytes, now: float) -> None:
+        """Take a message. Raise `NotAMessage` for what no gateway sends."""
         message = parse(text)
         self._heard_at, self._asked_at = now, None
         self._tell(replace(self.status, is_connected=True, reason=""))
         self._listener.on_message(str(text))
         match message:
             case Part():
-                return self._on_part(message)
-            case Pong(cursor):
-                self.cursor = cursor
+                self._on_part(message)
+            case Pong(cursor) if not self._parts:
+                self._reached = cursor
+                self.cursor = self.cursor if self._updates else cursor
             case Market():
                 self.market = message
                 self._listener.on_market(message)
@@ -178,7 +205,6 @@ class Session:
                 self._tell(replace(self.status, stale_since=since))
             case Complaint():
                 self._on_complaint(message)
-        return None
 
     def on_parting(self, parting: Parting, now: float) -> None:
         """The connection ended, or could not be opened. Raise `Refused` if coming back is of no use."""
@@ -203,15 +229,14 @@ class Session:
             self._refresh_at = math.inf
         self._tell(replace(self.status, complaint=printable(complaint.message)))
 
-    def _on_part(self, part: Part) -> Update | None:
+    def _on_part(self, part: Part) -> None:
         """Wait for all parts: the cursor comes with the last, and who is cut off before gets all of them again."""
         self._parts.append(part)
-        if part.has_more:
-            return None
-        parts, self._parts = self._parts, []
-        return self._on_update(parts)
+        if not part.has_more:
+            parts, self._parts = self._parts, []
+            self._hold(self._update_of(parts))
 
-    def _on_update(self, parts: Sequence[Part]) -> Update:
+    def _update_of(self, parts: Sequence[Part]) -> Update:
         first, last = parts[0], parts[-1]
         is_replaced = first.is_recovered is False or (self._is_first and first.is_snapshot and first.is_recovered is None)
         self._is_first = self._is_first and not first.is_snapshot
@@ -219,11 +244,17 @@ class Session:
         if is_replaced:
             self._seqs.clear()
         if first.is_recovered is False:
-            self._listener.on_gap(Gap(first.reason or "resume", self.cursor, self._updated_at, last.timestamp))
+            self._listener.on_gap(Gap(first.reason or "resume", self._reached, self._updated_at, last.timestamp))
         stocks = tuple(self._newer(stock for part in parts for stock in part.stocks))
         alerts = tuple(self._new(alert for part in parts for alert in part.alerts))
-        self.cursor, self._updated_at = last.cursor or self.cursor, last.timestamp
-        return Update(stocks, alerts, last.timestamp, self.cursor, first.is_snapshot, is_replaced, last.skipped)
+        self._reached, self._updated_at = last.cursor or self._reached, last.timestamp
+        return Update(stocks, alerts, last.timestamp, self._reached, first.is_snapshot, is_replaced, last.skipped)
+
+    def _hold(self, update: Update) -> None:
+        if self._updates and not (self._updates[-1].is_snapshot or update.is_snapshot):
+            update = joined(self._updates.pop(), update)
+            self._joined += 1
+        self._updates.append(update)
 
     def _newer(self, stocks: Iterable[Stock]) -> Iterator[Stock]:
         """Those that are no step back, of tickers that are still wanted. Snapshots may repeat what is known."""

@@ -64,6 +64,7 @@ class Subscription(View):
         self._proxy = proxy
         self._ssl = ssl
         self._connection: ClientConnection | None = None
+        self._pong: asyncio.Future[float] | None = None
         self._closed = asyncio.Event()
         self._is_held = False
 
@@ -104,16 +105,22 @@ class Subscription(View):
                 await self.aclose()
 
     async def __anext__(self) -> Update:
+        session = self._session
         while not self._closed.is_set():
-            if (text := await self._next_text()) is not None:
-                try:
-                    update = self._session.on_message(text, time.monotonic())
-                except NotAMessage as error:
-                    await self._part(error)
-                else:
-                    if update is not None:
-                        return update
+            if session.has_update and not session.wants_more:
+                return session.take_update()
+            text = await self._queued_text() if session.has_update else await self._next_text()
+            if text is not None:
+                await self._hear(text)
+            elif session.has_update:
+                return session.take_update()
         raise StopAsyncIteration
+
+    async def _hear(self, text: str | bytes) -> None:
+        try:
+            self._session.on_message(text, time.monotonic())
+        except NotAMessage as error:
+            await self._part(error)
 
     async def _next_text(self) -> str | bytes | None:
         """The next message, of whichever connection; None if none came this time."""
@@ -124,6 +131,14 @@ class Subscription(View):
             await self._part(error)
             return None
 
+    async def _queued_text(self) -> str | bytes | None:
+        """A message that has arrived already, if there is one. The end of a connection is met when the next is waited for."""
+        try:
+            async with asyncio.timeout(0):
+                return await self._connection.recv() if self._connection else None
+        except Ended:
+            return None
+
     async def _open(self) -> ClientConnection | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._session.rest_seconds(time.monotonic())):
@@ -132,7 +147,7 @@ class Subscription(View):
             return None
         token = await self._ask_token()
         connection = await connect(self._session.next_url(), **options(token, self._proxy, self._ssl))
-        self._connection = connection
+        self._connection, self._pong = connection, None
         bound_buffer(connection.transport.get_extra_info("socket"))
         await self._send(self._session.on_open(time.monotonic()))
         if self._closed.is_set():
@@ -153,8 +168,16 @@ class Subscription(View):
             async with asyncio.timeout(self._session.patience_seconds(time.monotonic())):
                 return await connection.recv()
         except TimeoutError:
-            await self._send(self._session.on_silence(time.monotonic()))
+            await self._look(connection)
             return None
+
+    async def _look(self, connection: ClientConnection) -> None:
+        """Nothing came for a while: see whether the gateway is there. Pings of the protocol, as they bring no message."""
+        if self._pong is not None and self._pong.done():
+            self._session.on_pong()
+            self._pong = None
+        if self._session.on_silence(time.monotonic()):
+            self._pong = asyncio.ensure_future(await connection.ping())
 
     async def _renew_token(self) -> None:
         try:

@@ -57,6 +57,7 @@ class Subscription(View):
         self._proxy = proxy
         self._ssl = ssl
         self._connection: ClientConnection | None = None
+        self._pong: threading.Event | None = None
         self._closed = threading.Event()
         self._is_held = False
 
@@ -97,16 +98,22 @@ class Subscription(View):
                 self.close()
 
     def __next__(self) -> Update:
+        session = self._session
         while not self._closed.is_set():
-            if (text := self._next_text()) is not None:
-                try:
-                    update = self._session.on_message(text, time.monotonic())
-                except NotAMessage as error:
-                    self._part(error)
-                else:
-                    if update is not None:
-                        return update
+            if session.has_update and not session.wants_more:
+                return session.take_update()
+            text = self._queued_text() if session.has_update else self._next_text()
+            if text is not None:
+                self._hear(text)
+            elif session.has_update:
+                return session.take_update()
         raise StopIteration
+
+    def _hear(self, text: str | bytes) -> None:
+        try:
+            self._session.on_message(text, time.monotonic())
+        except NotAMessage as error:
+            self._part(error)
 
     def _next_text(self) -> str | bytes | None:
         """The next message, of whichever connection; None if none came this time."""
@@ -117,13 +124,20 @@ class Subscription(View):
             self._part(error)
             return None
 
+    def _queued_text(self) -> str | bytes | None:
+        """A message that has arrived already, if there is one. The end of a connection is met when the next is waited for."""
+        try:
+            return self._connection.recv(0) if self._connection else None
+        except Ended:
+            return None
+
     def _open(self) -> ClientConnection | None:
         if self._closed.wait(self._session.rest_seconds(time.monotonic())):
             return None
         token = self._ask_token()
         # Entered here and closed in `_hang_up`: it outlives any block.
         connection = connect(self._session.next_url(), **options(token, self._proxy, self._ssl)).__enter__()
-        self._connection = connection
+        self._connection, self._pong = connection, None
         bound_buffer(connection.socket)
         self._send(self._session.on_open(time.monotonic()))
         if self._closed.is_set():
@@ -142,8 +156,16 @@ class Subscription(View):
         try:
             return connection.recv(self._session.patience_seconds(time.monotonic()))
         except TimeoutError:
-            self._send(self._session.on_silence(time.monotonic()))
+            self._look(connection)
             return None
+
+    def _look(self, connection: ClientConnection) -> None:
+        """Nothing came for a while: see whether the gateway is there. Pings of the protocol, as they bring no message."""
+        if self._pong is not None and self._pong.is_set():
+            self._session.on_pong()
+            self._pong = None
+        if self._session.on_silence(time.monotonic()):
+            self._pong = connection.ping()
 
     def _renew_token(self) -> None:
         try:

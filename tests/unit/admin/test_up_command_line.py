@@ -29,6 +29,7 @@ from services.admin.watch import url_of
         (["deadletters", "list", "--partition", "64"], "--partition 64: from 0 to 63"),
         (["watch", "--tickers", "AAPL,$"], "--tickers '$': not a ticker, such as AAPL or BRK.B"),
         (["watch", "--url", "http://x"], "--url http://x: not a WebSocket URL, such as ws://127.0.0.1:8001/ws/stocks/"),
+        (["watch", "--url", "ws://x/?token=geheim"], "--url ws://x/?token=***: a token does not belong into a URL"),
         (["watch", "--url", "ftp://me:geheim@x"], "--url ftp://***@x: not a WebSocket URL"),
     ],
 )

@@ -15,9 +15,9 @@ class Told(Board):
 
     def on_message(self, text: str, now_seconds: float) -> None:
         """Hear a message."""
-        update = self._session.on_message(text, now_seconds)
-        if update is not None:
-            self.on_update(update, now_seconds)
+        self._session.on_message(text, now_seconds)
+        while self._session.has_update:
+            self.on_update(self._session.take_update(), now_seconds)
 
     def lose(self, reason: str) -> None:
         """Lose the connection, and get another."""

@@ -15,7 +15,7 @@ from tickstream_client.messages import NotAMessage
 from tickstream_client.parting import Parting, judge_close
 from tickstream_client.session import (
     ANSWER_SECONDS,
-    PING,
+    MOST_JOINED,
     QUIET_SECONDS,
     REMEMBERED_ALERTS,
     TICKERS_PER_COMMAND,
@@ -37,6 +37,15 @@ def asked(session: Session) -> tuple[set[str], str]:
     """Tickers and cursor of the URL that the session connects to next."""
     query = parse_qs(urlsplit(session.next_url()).query)
     return set(",".join(query.get("tickers", [])).split(",")) - {""}, "".join(query.get("since", []))
+
+
+def given_by(session: Session, message: str) -> list[Update]:
+    """What the user is given when a message comes."""
+    session.on_message(message, 0)
+    updates = []
+    while session.has_update:
+        updates.append(session.take_update())
+    return updates
 
 
 class Pipeline:
@@ -79,7 +88,8 @@ def test_each_alert_is_given_once_and_in_order_wherever_connections_are_cut(
     start = 0
 
     def hear(messages: Sequence[str]) -> None:
-        updates.extend(update for message in messages if (update := session.on_message(message, 0)))
+        for message in messages:
+            updates.extend(given_by(session, message))
 
     for happened, arriving, is_cut in [*rounds, (0, 10**6, False)]:
         reached += happened
@@ -104,13 +114,12 @@ def test_each_alert_is_given_once_and_in_order_wherever_connections_are_cut(
 
 def test_prices_are_the_characters_of_the_message() -> None:
     session = Session(URL)
-    update = session.on_message(
+    (update,) = given_by(
+        session,
         f'{{"type":"stock_update","timestamp":"{AT}","cursor":"c","snapshot":true,"alerts":[],"stocks":['
         f'{{"ticker":"AAPL","price":0.10000001,"sma":999999999999.123456,"alert":null,"ts":"{AT}","seq":7}},'
         f'{{"ticker":"KO","price":7,"sma":0,"alert":"bullish","ts":"{AT}","seq":9007199254740993}}]}}',
-        0,
     )
-    assert update is not None
     apple, cola = update.stocks
     assert (apple.price, apple.sma, apple.ts) == (Decimal("0.10000001"), Decimal("999999999999.123456"), datetime.fromisoformat(AT))
     assert (cola.price, cola.sma, cola.alert, cola.seq) == (Decimal(7), Decimal(0), "bullish", 9007199254740993)
@@ -129,10 +138,9 @@ def test_what_no_gateway_sends_is_refused(strange: str | bytes) -> None:
 def test_remembered_alerts_are_bounded() -> None:
     session = Session(URL)
     for start in range(0, 3 * REMEMBERED_ALERTS, 1000):
-        session.on_message(text(alerts=[alert(str(n)) for n in range(start, start + 1000)], cursor="c"), 0)
+        given_by(session, text(alerts=[alert(str(n)) for n in range(start, start + 1000)], cursor="c"))
     assert len(session._alert_ids) == REMEMBERED_ALERTS
-    again = session.on_message(text(alerts=[alert(str(3 * REMEMBERED_ALERTS - 1))], cursor="c"), 0)
-    assert again is not None
+    (again,) = given_by(session, text(alerts=[alert(str(3 * REMEMBERED_ALERTS - 1))], cursor="c"))
     assert again.alerts == ()
 
 
@@ -146,13 +154,24 @@ def test_gap_says_between_which_moments_something_may_be_missing() -> None:
     assert gaps == [Gap("resume", "stored", None, at), Gap("rewind", "c1", at, datetime.fromisoformat(later))]
 
 
+def test_part_that_a_cut_left_behind_is_no_part_of_what_comes_next() -> None:
+    gaps: list[Gap] = []
+    session = Session(URL, listener=Listener(on_gap=gaps.append))
+    given_by(session, text(snapshot=True, cursor="c1", stocks=[stock("AAPL", 7)]))
+    given_by(session, text(more=True, alerts=[alert("a1")]))
+    session.on_parting(Parting("connection lost"), 0)
+    session.on_open(0)
+    (update,) = given_by(session, text(snapshot=True, recovered=False, cursor="c2", stocks=[stock("AAPL", 1)]))
+    assert (update.is_replaced, update.alerts, [gap.reason for gap in gaps]) == (True, (), ["resume"])
+
+
 def test_silent_gateway_is_asked_and_then_given_up() -> None:
     session = Session(URL)
     session.on_open(100)
     assert session.patience_seconds(100) == QUIET_SECONDS
-    assert session.on_silence(100 + QUIET_SECONDS) == [PING]
+    assert session.on_silence(100 + QUIET_SECONDS)
     assert session.patience_seconds(100 + QUIET_SECONDS) == ANSWER_SECONDS
-    assert session.on_silence(101 + QUIET_SECONDS) == ()
+    assert not session.on_silence(101 + QUIET_SECONDS)
     with pytest.raises(TimeoutError):
         session.on_silence(100 + QUIET_SECONDS + ANSWER_SECONDS)
 
@@ -161,16 +180,26 @@ def test_any_message_is_a_sign_of_life() -> None:
     session = Session(URL)
     session.on_open(0)
     session.on_silence(QUIET_SECONDS)
-    session.on_message('{"type":"pong","cursor":"newer"}', QUIET_SECONDS + 1)
+    session.on_message('{"type":"weather"}', QUIET_SECONDS + 1)
     assert session.patience_seconds(QUIET_SECONDS + 1) == QUIET_SECONDS
-    assert session.cursor == "newer"
+
+
+def test_gateway_that_dies_after_a_pong_is_given_up_no_later_than_any_other() -> None:
+    session = Session(URL)
+    session.on_open(0)
+    assert session.on_silence(QUIET_SECONDS)
+    session.on_pong()
+    looked_at = QUIET_SECONDS + ANSWER_SECONDS
+    assert session.on_silence(looked_at), "to be asked again"
+    with pytest.raises(TimeoutError):
+        session.on_silence(looked_at + ANSWER_SECONDS)
 
 
 def test_loop_that_was_busy_for_long_takes_what_has_come_before_it_judges() -> None:
     session = Session(URL)
     session.on_open(0)
     assert session.patience_seconds(1000) > 0
-    assert session.on_silence(1000) == [PING]
+    assert session.on_silence(1000)
     assert session.patience_seconds(1000) == ANSWER_SECONDS
 
 
@@ -264,8 +293,7 @@ def test_command_for_many_tickers_stays_below_4_kib() -> None:
 def test_what_was_unsubscribed_is_not_given_any_more() -> None:
     session = Session(URL, ["AAPL", "KO"])
     session.remove(["KO"])
-    update = session.on_message(text(stocks=[stock("AAPL", 1), stock("KO", 1)], alerts=[alert("a", "KO")], cursor="c"), 0)
-    assert update is not None
+    (update,) = given_by(session, text(stocks=[stock("AAPL", 1), stock("KO", 1)], alerts=[alert("a", "KO")], cursor="c"))
     assert [found.ticker for found in update.stocks] == ["AAPL"]
     assert update.alerts == ()
 
@@ -314,3 +342,36 @@ def test_gateway_that_takes_no_tokens_is_shown_none_again() -> None:
     assert session.wants_token(1000)
     session.on_message('{"type":"error","code":"not_supported","message":"this gateway takes no token"}', 0)
     assert not session.wants_token(10**9)
+
+
+def test_what_came_while_the_loop_was_busy_is_given_as_one() -> None:
+    session = Session(URL)
+    session.on_message(text(snapshot=True, stocks=[stock("AAPL", 1)], cursor="c1"), 0)
+    session.on_message(text(stocks=[stock("AAPL", 2), stock("KO", 1)], alerts=[alert("a1")], cursor="c2", skipped=3), 0)
+    session.on_message(text(stocks=[stock("AAPL", 3)], alerts=[alert("a2")], cursor="c3"), 0)
+    session.on_message(text(snapshot=True, recovered=False, reason="gap", cursor="c4"), 0)
+    first, second, third = (session.take_update() for _ in range(3))
+    assert (first.is_snapshot, second.is_snapshot, third.is_replaced) == (True, False, True)
+    assert {(found.ticker, found.seq) for found in second.stocks} == {("AAPL", 3), ("KO", 1)}
+    assert [found.id for found in second.alerts] == ["a1", "a2"]
+    assert (second.skipped, second.cursor) == (4, "c3")
+    assert not session.has_update
+
+
+def test_cursor_is_that_of_what_was_given_and_the_next_connection_asks_from_what_was_reached() -> None:
+    session = Session(URL)
+    session.on_message(text(snapshot=True, cursor="c1"), 0)
+    session.on_message('{"type":"pong","cursor":"c2"}', 0)
+    assert (session.cursor, asked(session)[1]) == ("", "c2")
+    session.take_update()
+    assert session.cursor == "c1"
+    session.on_message('{"type":"pong","cursor":"c3"}', 0)
+    assert session.cursor == "c3"
+
+
+def test_who_sends_without_end_does_not_keep_the_user_waiting() -> None:
+    session, messages = Session(URL), 0
+    while not session.has_update or session.wants_more:
+        messages += 1
+        session.on_message(text(cursor="c"), 0)
+    assert messages == MOST_JOINED + 1
