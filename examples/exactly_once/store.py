@@ -6,6 +6,7 @@ what this transaction has read: what comes again is recognised, and of two that 
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -62,4 +63,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
