@@ -6,17 +6,26 @@ what this transaction has read: what comes again is recognised, and of two that 
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 from tickstream_client.streams import Batch, Enriched, consume
 
 POSITION = "SELECT seq FROM positions WHERE partition = $1 AND incarnation = $2"
-ADVANCE = """
-INSERT INTO positions AS p (partition, incarnation, seq) VALUES ($1, $2, $3)
-ON CONFLICT (partition, incarnation) DO UPDATE SET seq = excluded.seq WHERE p.seq = $4
+# One statement, so one transaction: whoever is stopped (SIGSTOP, a frozen machine) holds no position that others wait for, as it would
+# within a COPY, which no timeout of PostgreSQL ends. Of two at once the second finds the position moved, and stores nothing.
+STORE = """
+WITH moved AS (
+    INSERT INTO positions AS p (partition, incarnation, seq) VALUES ($1, $2, $3)
+    ON CONFLICT (partition, incarnation) DO UPDATE SET seq = excluded.seq WHERE p.seq = $4
+    RETURNING seq
+)
+INSERT INTO events (partition, incarnation, seq, ticker, price, sma, alert, ts)
+SELECT $1, $2, * FROM unnest($5::bigint[], $6::text[], $7::numeric[], $8::numeric[], $9::text[], $10::timestamptz[])
+WHERE EXISTS (SELECT FROM moved)
 """
-COLUMNS = ["partition", "incarnation", "seq", "ticker", "price", "sma", "alert", "ts"]
+COLUMNS = ("seq", "ticker", "price", "sma", "alert", "ts")
 
 
 async def store(database: asyncpg.Connection, batch: Batch[Enriched]) -> None:
@@ -27,26 +36,19 @@ async def store(database: asyncpg.Connection, batch: Batch[Enriched]) -> None:
 
 async def store_unless_overtaken(database: asyncpg.Connection, batch: Batch[Enriched]) -> bool:
     """The same; False, and nothing was stored, if somebody else stored events of this partition meanwhile."""
-    async with database.transaction():
-        stored = await database.fetchval(POSITION, batch.partition, batch.incarnation) or 0
-        new = [event for event in batch.events if event.seq > stored]
-        if not new:
-            return True
-        # The position first: of two at once the second waits here, and finds it changed.
-        done = await database.execute(ADVANCE, batch.partition, batch.incarnation, new[-1].seq, stored)
-        if done != "INSERT 0 1":
-            return False
-        rows = [[getattr(event, column) for column in COLUMNS] for event in new]
-        await database.copy_records_to_table("events", records=rows, columns=COLUMNS)
-    return True
+    stored = await database.fetchval(POSITION, batch.partition, batch.incarnation) or 0
+    new = [event for event in batch.events if event.seq > stored]
+    if not new:
+        return True
+    columns = [[getattr(event, column) for event in new] for column in COLUMNS]
+    done = await database.execute(STORE, batch.partition, batch.incarnation, new[-1].seq, stored, *columns)
+    return done != "INSERT 0 0"
 
 
 async def main() -> None:
     """Store until a signal or an error ends the process; started again, it goes on where it was."""
     lease_seconds = float(os.environ.get("LEASE_SECONDS", "5"))
-    # A process that is stopped in mid-transaction must not hold up who took its partitions over.
-    limits = {"idle_in_transaction_session_timeout": f"{round(lease_seconds * 1000)}ms"}
-    database = await asyncpg.connect(os.environ["DATABASE_URL"], server_settings=limits)
+    database = await asyncpg.connect(os.environ["DATABASE_URL"])
     await database.execute(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
     enriched = consume(
         "enriched",
@@ -62,4 +64,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())

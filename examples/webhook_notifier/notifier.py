@@ -39,7 +39,7 @@ async def notify(redis_url: str, webhook_url: str) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    async with httpx.AsyncClient(timeout=2) as client, events:
+    async with httpx.AsyncClient(timeout=5) as client, events:
         async for event in events:
             # An event at which the loop is left is not acknowledged: it comes again.
             if event.alert and not await deliver(client, webhook_url, text_of(event), stopping):
