@@ -13,7 +13,6 @@ from tests.integration.gateway.test_gateway_with_ws import NODE
 
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="there is no node: install Node.js 20 or later"),
-    pytest.mark.skipif(not (ROOT / "services/api/static/feed.js").is_file(), reason="the browser's client is not here"),
 ]
 
 NODE_WITH_WEBSOCKET = (str(NODE), "--experimental-websocket")
