@@ -46,11 +46,13 @@ COLUMNS = {
 
 CONNECTIONS = 8
 COMMAND_SECONDS = 60.0
+STALLED_SECONDS = 5.0
+"""Without a byte of a COPY: whoever waits for its locks ends it."""
 CLOSE_SECONDS = 1.0
 """Nothing is under way any more when the service closes its connections."""
 SERVER_SETTINGS = {
     "application_name": "tickstream-persister",
-    "lock_timeout": "30s",
+    "lock_timeout": "10s",
     # A process that stands still in a transaction holds the cursor's row, for which its successor waits.
     "idle_in_transaction_session_timeout": "5s",
     # The streams are trimmed once a row is stored: it must be on disk by then.
@@ -163,6 +165,12 @@ class Store:
         """
         return await self._with_connection(lambda connection: _store(connection, stream, partition, before, batch))
 
+    async def _end_stalled(self) -> None:
+        """End persisters that stand still within a COPY: no timeout of PostgreSQL's does, and they hold the row of a cursor."""
+        found = await self._with_connection(lambda connection: connection.fetch(queries()["end_stalled"], STALLED_SECONDS))
+        for session in found:
+            log.warning("ended a persister's session that stood still in mid-COPY", server_pid=session["pid"], client=session["client"])
+
     async def _with_connection(self, work: "Callable[[Connection], Awaitable[T]]") -> T:
         """Do some work on a connection; when cancelled, cut it: a ROLLBACK, or the pool's reset, would wait for a dead server."""
         try:
@@ -175,6 +183,9 @@ class Store:
         except asyncpg.ReadOnlySQLTransactionError:
             # A former primary, after a fail-over: its connections stay open, and would be used for ever.
             await self._pool.expire_connections()
+            raise
+        except asyncpg.LockNotAvailableError:
+            await self._end_stalled()
             raise
 
 

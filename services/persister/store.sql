@@ -25,3 +25,12 @@ SELECT entry_id, seq FROM dropped WHERE stream = $1 AND partition = $2 AND incar
 
 -- name: partitions
 SELECT partitions FROM deployment
+
+-- name: end_stalled
+-- COPY waits for its client for ever: neither statement_timeout nor idle_in_transaction_session_timeout ends it. Sessions of our own
+-- role alone, which hold a cursor and have had nothing from their client since COPY began.
+SELECT pid, host(client_addr) AS client, pg_terminate_backend(pid)
+FROM pg_stat_activity
+JOIN (SELECT DISTINCT pid FROM pg_locks WHERE relation = 'cursors'::regclass AND mode = 'RowExclusiveLock' AND granted) AS holders USING (pid)
+WHERE pid <> pg_backend_pid() AND usename = current_user AND state = 'active' AND wait_event = 'ClientRead'
+  AND state_change < now() - make_interval(secs => $1)

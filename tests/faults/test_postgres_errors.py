@@ -1,8 +1,11 @@
 """Each error of PostgreSQL at each moment of a transaction: waited out and tried again, never taken for a row's own fault."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -183,3 +186,62 @@ async def test_a_process_that_may_not_write_runs_on_says_why_it_is_not_ready_and
         persister.check_log()
         assert len(persister.said(WAITING)) == 1
     await stored.check()
+
+
+@asynccontextmanager
+async def stopped_in_mid_copy(url: str) -> AsyncIterator[int]:
+    """A persister that began a COPY and sends nothing of it; yield its backend's process id."""
+
+    async def silence() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def begin_to_store(connection: asyncpg.Connection) -> None:
+        await connection.execute(store.queries()["begin"], "ticks", 0)
+        async with connection.transaction():
+            await connection.execute("UPDATE cursors SET seq = seq WHERE stream = 'ticks' AND partition = 0")
+            await connection.copy_to_table("ticks", source=silence(), columns=store.COLUMNS["ticks"], format="text")
+
+    connection = await asyncpg.connect(url, server_settings=store.SERVER_SETTINGS)
+    storing = asyncio.create_task(begin_to_store(connection))
+    try:
+        yield connection.get_server_pid()
+    finally:
+        connection.terminate()
+        storing.cancel()
+        # asyncpg fails in its own way when a COPY is cancelled after the server has gone.
+        await asyncio.gather(storing, return_exceptions=True)
+
+
+def is_copying(database: asyncpg.Connection, pid: int) -> Callable[[], Awaitable[bool]]:
+    async def ask() -> bool:
+        return await database.fetchval("SELECT query LIKE 'COPY %' AND wait_event = 'ClientRead' FROM pg_stat_activity WHERE pid = $1", pid)
+
+    return ask
+
+
+async def test_a_persister_that_stands_still_in_mid_copy_is_disconnected_by_who_waits_for_it(
+    stored: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(store.SERVER_SETTINGS, "lock_timeout", "100ms")
+    monkeypatch.setattr(store, "STALLED_SECONDS", 0.2)
+    await stored.write()
+    async with stopped_in_mid_copy(stored.url) as pid:
+        await until(is_copying(stored.database, pid), "the COPY to begin")
+        with observed_outage():
+            async with persisting(stored.redis_url, stored.url):
+                await stored.until_stored()
+        assert await stored.database.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid) == 0
+    await stored.check()
+
+
+async def test_a_persister_whose_copy_has_just_begun_is_waited_for(stored: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(store.SERVER_SETTINGS, "lock_timeout", "100ms")
+    await stored.write()
+    async with stopped_in_mid_copy(stored.url) as pid:
+        copies = is_copying(stored.database, pid)
+        await until(copies, "the COPY to begin")
+        with observed_outage() as lines:
+            async with persisting(stored.redis_url, stored.url):
+                await until(is_waiting(lines, "lock timeout"), "the lock to be waited for in vain")
+                assert await copies()
