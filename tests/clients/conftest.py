@@ -27,7 +27,7 @@ def chromium() -> Iterator[Chromium]:
         yield chromium
 
 
-@pytest.fixture(params=[*CLIENTS, "browser"])
+@pytest.fixture(params=[*CLIENTS, pytest.param("browser", marks=pytest.mark.long)])
 def subscribe(request: pytest.FixtureRequest) -> Subscribe:
     """A client of each kind."""
     if request.param == "browser":

@@ -83,6 +83,7 @@ def test_prices_move_on_every_scaled_gateway(up: Up) -> None:
                 break
 
 
+@pytest.mark.long
 def test_summary_is_printed_now_and_then(up: Up) -> None:
     assert "15 tickers, " in up.says(" updates in 10 s")
 
@@ -185,6 +186,7 @@ def test_taken_port_is_an_error_that_names_port_and_variable_before_anything_sta
     assert not (directory / ".data" / "redis").exists()
 
 
+@pytest.mark.long
 def test_service_that_refuses_its_configuration_ends_everything_with_2(directory: Path) -> None:
     with running(directory, environment(directory, find_free_port(), SIMULATED_RATE="-1")) as up:
         assert up.wait() == 2
@@ -244,6 +246,7 @@ def test_second_interrupt_kills_what_does_not_stop(directory: Path) -> None:
         assert gone(up.directory, up.variables)
 
 
+@pytest.mark.long
 def test_killed_up_takes_everything_with_it(directory: Path) -> None:
     with running(directory, environment(directory, find_free_port())) as up:
         up.says("ready")
@@ -251,6 +254,7 @@ def test_killed_up_takes_everything_with_it(directory: Path) -> None:
         assert gone(up.directory, up.variables)
 
 
+@pytest.mark.long
 def test_closed_pipe_stops_everything(directory: Path) -> None:
     command = ("/bin/sh", "-c", f"'{sys.executable}' -m services.admin up | head -3")
     with running(directory, environment(directory, find_free_port()), command) as up:
@@ -289,6 +293,7 @@ def test_ctrl_c_on_a_terminal_ends_make_itself_without_an_error(installed: Path)
     assert "Interrupt" not in shown
 
 
+@pytest.mark.long
 def test_ctrl_z_changes_nothing(directory: Path) -> None:
     variables = environment(directory, find_free_port(), TERM="xterm")
     with on_terminal(directory, variables) as terminal:

@@ -23,7 +23,7 @@ def file_with_a_future(replay_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("partitions", [4, 1])
+@pytest.mark.parametrize("partitions", [4, pytest.param(1, marks=pytest.mark.long)])
 async def test_streams_rows_and_messages_equal_the_oracle(
     partitions: int, redis: Redis, redis_url: str, database_url: str, file_with_a_future: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis
 from shared.redis.client import connect
 from tests.e2e.conftest import PARTITIONS
@@ -76,6 +78,7 @@ async def hung(server: EmbeddedRedis) -> AsyncIterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 async def test_a_hung_redis_holds_no_service_up_and_a_second_signal_ends_it_at_once(
     redis_server: EmbeddedRedis, database_url: str, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ async def test_each_alert_is_printed_once_over_a_gateway_that_restarts(playing: 
         assert sorted(alerts()) == sorted(expected)
 
 
-@pytest.mark.parametrize(("ticker", "text"), [("AAPL", "`make run` starts it"), ("aapl", "aapl")])
+@pytest.mark.parametrize(("ticker", "text"), [pytest.param("AAPL", "`make run` starts it", marks=pytest.mark.long), ("aapl", "aapl")])
 async def test_it_says_what_is_wrong(tmp_path: Path, ticker: str, text: str) -> None:
     with started(tmp_path, *NODE_WITH_WEBSOCKET, READER, f"ws://127.0.0.1:{find_free_port()}", ticker) as reader:
 

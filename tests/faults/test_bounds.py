@@ -53,6 +53,7 @@ async def check_stored(database_url: str, expected: Outcome) -> None:
     assert events == []
 
 
+@pytest.mark.long
 async def test_a_persister_that_stands_still_fills_the_streams_a_replay_waits_and_nothing_is_lost(
     redis_url: str, redis: Any, database_url: str, replay_file: Path, tmp_path: Path
 ) -> None:

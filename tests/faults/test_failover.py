@@ -199,6 +199,7 @@ async def test_a_reader_does_not_stay_with_a_primary_that_was_cut_off(servers: t
         assert (await reader.info("replication"))["role"] == "master"
 
 
+@pytest.mark.long
 async def test_a_fail_over_there_and_back_again_is_noticed_by_a_process_that_never_ended(
     servers: tuple[EmbeddedRedis, EmbeddedRedis],
 ) -> None:

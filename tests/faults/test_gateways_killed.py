@@ -68,7 +68,8 @@ async def test_two_gateways_killed_in_turn_cost_no_client_an_alert(
         pipeline.check_logs()
 
 
-@pytest.mark.parametrize("clients", [20, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("clients", [20, 500])
 async def test_workers_killed_one_after_the_other_cost_no_client_an_alert(
     clients: int, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
@@ -103,6 +104,7 @@ def pid_of(gateway: Service, worker: int) -> int:
     return int([line for line in gateway.said("worker started") if line["worker"] == worker][-1]["worker_pid"])
 
 
+@pytest.mark.long
 async def test_a_gateway_that_goes_away_in_order_costs_nobody_an_alert(small_pipeline: Pipeline, small_proof: Proof) -> None:
     """SIGTERM under load: each client is asked to go with a hint, and comes back to the other gateway."""
     pipeline, proof, ports = small_pipeline, small_proof, [find_free_port(), find_free_port()]

@@ -51,6 +51,7 @@ async def test_no_row_is_lost_or_doubled_where_chunks_meet(api: Api, rows: int) 
     assert [int(row["price"]) for row in found] == list(range(rows, 0, -1))
 
 
+@pytest.mark.long
 async def test_100_000_rows_take_the_memory_of_a_few_chunks(api: Api) -> None:
     await fill(api, MANY)
     lines = 0

@@ -54,7 +54,9 @@ def cycles_of(sessions: list[tuple[datetime, datetime]]) -> list[float]:
     return starts
 
 
-@pytest.mark.parametrize("weeks", [THANKSGIVING, CHANGE_OF_CLOCKS], ids=["thanksgiving", "change of clocks"])
+@pytest.mark.parametrize(
+    "weeks", [THANKSGIVING, pytest.param(CHANGE_OF_CLOCKS, marks=pytest.mark.long)], ids=["thanksgiving", "change of clocks"]
+)
 async def test_no_call_is_made_outside_of_the_sessions_of_two_weeks(
     ready_redis: Redis, settings: Callable[..., FetcherSettings], weeks: tuple[str, dict[str, str | None]]
 ) -> None:

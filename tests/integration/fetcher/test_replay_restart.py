@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from shared import streams
@@ -58,6 +59,7 @@ async def test_a_stopped_replay_ends_in_order_and_goes_on(ready_redis: Redis, st
     assert await rows_in(ready_redis) == rows_of(path)
 
 
+@pytest.mark.long
 async def test_a_finished_replay_says_so_and_another_id_plays_it_again(
     ready_redis: Redis, start_fetcher: Start, prices_file: PricesFile
 ) -> None:
@@ -102,6 +104,7 @@ async def test_a_wrong_header_is_one_line_and_exit_2(start_fetcher: Start, tmp_p
     assert wrong.log.splitlines()[-1] == f"REPLAY_FILE={path}: line 1: the header must be ticker,price,ts[,volume], but ticker is missing"
 
 
+@pytest.mark.long
 async def test_a_long_file_needs_no_more_memory_than_a_short_one(ready_redis: Redis, start_fetcher: Start, prices_file: PricesFile) -> None:
     peaks = []
     for rows in (10, 300_000):
