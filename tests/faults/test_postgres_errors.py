@@ -215,7 +215,8 @@ async def stopped_in_mid_copy(url: str) -> AsyncIterator[int]:
 
 def is_copying(database: asyncpg.Connection, pid: int) -> Callable[[], Awaitable[bool]]:
     async def ask() -> bool:
-        return await database.fetchval("SELECT query LIKE 'COPY %' AND wait_event = 'ClientRead' FROM pg_stat_activity WHERE pid = $1", pid)
+        query = "SELECT query LIKE 'COPY %' AND wait_event = 'ClientRead' FROM pg_stat_activity WHERE pid = $1"
+        return bool(await database.fetchval(query, pid))
 
     return ask
 
