@@ -10,13 +10,15 @@ from redis.asyncio import Redis
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis
 from shared.redis.client import connect
 from tests.e2e.conftest import PARTITIONS
-from tests.e2e.market_data import outcome
+from tests.e2e.market_data import SPAN_SECONDS, outcome
 from tests.e2e.pipeline import Pipeline, random_moments
 from tests.e2e.playing import moments, run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer
 
 KILLS = 2
+PACE = str(SPAN_SECONDS / 3)
+"""Three seconds for all of the file: a busy machine might store it between two looks."""
 STALE_SECONDS = 3.0
 """The contract's bound for telling clients that Redis is away."""
 
@@ -42,7 +44,7 @@ async def test_redis_killed_in_mid_run(
         for name in ("gateway", "persister", "analyzer"):
             pipeline.start(name)
         async with Viewer(pipeline.port) as viewer:
-            fetcher = pipeline.start("fetcher")
+            fetcher = pipeline.start("fetcher", REPLAY_SPEED=PACE)
             for number, moment in enumerate(moments(random_moments("redis"), proof.expected.ticks, KILLS)):
                 assert await run_until(pipeline, proof, "analyzer", moment) or number > 0
                 redis_server.kill()
@@ -71,7 +73,7 @@ async def test_postgresql_killed_in_mid_run(
         await pipeline.migrate()
         _, persister, _ = [pipeline.start(name) for name in ("gateway", "persister", "analyzer")]
         async with Viewer(pipeline.port) as viewer:
-            fetcher = pipeline.start("fetcher")
+            fetcher = pipeline.start("fetcher", REPLAY_SPEED=PACE)
             for number, moment in enumerate(moments(random_moments("postgresql"), proof.expected.ticks, KILLS)):
                 assert await run_until(pipeline, proof, "persister", moment) or number > 0
                 postgres_server.kill()
