@@ -146,7 +146,7 @@ async def save(admin: Any, outcome: str) -> None:
 async def loading(scene: Scene) -> AsyncIterator[None]:
     """It is killed, and takes long to load its data: so many microseconds an entry, as a big file would."""
     scene.server.kill()
-    scene.server.further = {**scene.server.further, "key-load-delay": "400", "loading-process-events-interval-bytes": "1024"}
+    scene.server.further = {**scene.server.further, "key-load-delay": "250", "loading-process-events-interval-bytes": "1024"}
     starting = asyncio.create_task(asyncio.to_thread(scene.server.start))
     yield
     await starting

@@ -8,7 +8,7 @@ from tests.faults.model.mutations import HARMFUL, NO_TOKEN_CHECK_IN_COMMIT
 from tests.faults.model.running import Failed, Mutation, run
 
 SEEDS = range(6)
-MORE_SEEDS = range(6, 40)
+MORE_SEEDS = range(6, 20)
 CAUGHT_WITHIN = range(24)
 HANG_SECONDS = 900
 """Nothing but a guard: a seed takes a second where nothing else runs."""
