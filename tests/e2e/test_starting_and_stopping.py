@@ -19,7 +19,7 @@ from tests.e2e.playing import moments, run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer
 
-AT_ONCE_SECONDS = 1.0
+AT_ONCE_SECONDS = 4.0
 
 
 async def test_services_wait_for_servers_that_are_away_and_say_so_once(

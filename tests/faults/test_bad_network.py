@@ -143,7 +143,7 @@ async def test_a_slow_network(servers: Servers, slow_down: Callable[[Way], None]
         start_readers(network)
         async with Viewer(network.pipeline.port) as viewer:
             network.pipeline.start("fetcher")
-            await network.pipeline.until(network.proof.is_complete, "all of the file", 60)
+            await network.pipeline.until(network.proof.is_complete, "all of the file", 110)
             for way in network.ways():
                 vars(way).update(vars(Way()))
             await check_all(network, viewer)
