@@ -9,14 +9,14 @@ from tests.browser.visit import Visit
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BOARD = """async (updates) => {
-  const { Board } = await import("/static/state.js");
+  const { Board } = await import("/static/dashboard/board.js");
   const board = new Board();
   const fresh = updates.map((update) => board.onUpdate(update, 0));
   return { prices: Object.fromEntries(board.prices), alerts: board.alerts.newest, fresh };
 }"""
 
 SERIES = """async (steps) => {
-  const { TickSeries } = await import("/static/ticks.js");
+  const { TickSeries } = await import("/static/dashboard/chart/ticks.js");
   const series = new TickSeries();
   const joined = steps.map(([what, argument]) => (series[what](argument), series.isJoined));
   const [ticks, stored] = [series.ticks.map(({ at, price }) => [at, price]), series.ticks.map(({ isStored }) => isStored)];

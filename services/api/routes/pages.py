@@ -46,19 +46,19 @@ files = StaticFiles(directory=FOLDER)
 @router.get("/")
 async def dashboard(request: Request, sources: Asked) -> Response:
     """The dashboard."""
-    return await _page(request, "index.html", f" {gateway}" if (gateway := origin_of(_gateway(request, sources))) else "")
+    return await _page(request, "dashboard/index.html", f" {gateway}" if (gateway := origin_of(_gateway(request, sources))) else "")
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The documentation. The pictures of its style sheet are within the sheet."""
-    return await _page(request, "docs.html", images=" data:")
+    return await _page(request, "docs/rest.html", images=" data:")
 
 
 @router.get("/docs/events")
 async def events(request: Request) -> Response:
     """The documentation of streams and WebSocket."""
-    return await _page(request, "docs_events.html")
+    return await _page(request, "docs/events.html")
 
 
 @router.get("/asyncapi.json")

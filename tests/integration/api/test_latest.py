@@ -112,7 +112,7 @@ async def test_a_sane_request_id_is_kept_and_another_is_replaced(api: Api) -> No
 
 
 async def test_every_answer_forbids_guessing_its_type(api: Api) -> None:
-    for path in ("/api/stocks", "/nowhere", "/docs", "/static/docs.js", "/api/stocks/AAPL/ticks?limit=0"):
+    for path in ("/api/stocks", "/nowhere", "/docs", "/static/docs/rest.js", "/api/stocks/AAPL/ticks?limit=0"):
         headers = (await api.get(path)).headers
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
         assert "server" not in headers
@@ -124,7 +124,7 @@ async def test_requests_are_counted_by_route_and_status(api: Api) -> None:
         "/api/stocks/IBM": ("/api/stocks/{ticker}", "404"),
         "/api/stocks/IBM/ticks?limit=0": ("/api/stocks/{ticker}/ticks", "422"),
         "/any/where": ("other", "404"),
-        "/static/docs.js": ("/static/{path:path}", "200"),
+        "/static/docs/rest.js": ("/static/{path:path}", "200"),
     }
     for path, (route, status) in routes.items():
         gain = Gain(metrics.API, "tickstream_api_requests_total", route=route, status=status)

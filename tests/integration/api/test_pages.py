@@ -34,7 +34,7 @@ async def test_the_dashboard_may_talk_to_its_own_host_and_the_gateway_alone(api:
 
 
 async def test_pages_of_anybody_may_load_the_client_and_nothing_else(api: Api) -> None:
-    for path, allowed in (("feed.js", "*"), ("main.js", None), ("docs.html", None)):
+    for path, allowed in (("feed.js", "*"), ("dashboard/main.js", None), ("docs/rest.html", None)):
         response = await api.get(f"/static/{path}", headers={"Origin": "https://app.example.org"})
         assert (response.status_code, response.headers.get("access-control-allow-origin")) == (200, allowed)
 
@@ -71,7 +71,7 @@ async def test_the_documentation_asks_no_other_host(api: Api) -> None:
     assert {path for path in loaded if not path.startswith("/")} == set()
     assert "onclick" not in page.text
     assert "<style" not in page.text
-    assert (await api.get("/static/docs.js")).text.count("http") == 0
+    assert (await api.get("/static/docs/rest.js")).text.count("http") == 0
 
 
 async def test_every_file_of_the_pages_is_served_with_its_type_and_a_tag(api: Api) -> None:
@@ -124,7 +124,7 @@ async def test_the_description_of_streams_and_websocket_is_served_with_every_sch
         schema = await api.get(message["x-schema"])
         assert schema.headers["content-type"] == "application/json"
         assert schema.json()["$id"].endswith(f":{name}")
-    for path in ("/schemas/", "/schemas/v1", "/schemas/../docs.html", "/schemas/v1/entries/nothing.schema.json"):
+    for path in ("/schemas/", "/schemas/v1", "/schemas/../docs/rest.html", "/schemas/v1/entries/nothing.schema.json"):
         assert (await api.get(path)).status_code == 404
 
 

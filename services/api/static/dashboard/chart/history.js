@@ -6,7 +6,7 @@
  */
 
 import { RestError, readAlerts, readTicks } from "/static/rest.js";
-import { TickSeries } from "/static/ticks.js";
+import { TickSeries } from "/static/dashboard/chart/ticks.js";
 
 const PAGE = 1000;
 const MOST_PAGES = 3;

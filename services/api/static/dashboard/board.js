@@ -43,6 +43,8 @@ export class Board {
   prices = new Map();
   alerts = new AlertLog();
   market = null;
+  /** Tickers with another price or a further alert since the page was drawn; who draws clears it. */
+  changed = new Set();
   /** How far the gateway's clock is ahead of ours, in ms. */
   clockAheadMs = 0;
 
@@ -53,8 +55,16 @@ export class Board {
     this.clockAheadMs = Date.parse(timestamp) - now;
     for (const stock of stocks) {
       this.prices.set(stock.ticker, { ...stock, at: Date.parse(stock.ts), direction: directionOf(stock, before.get(stock.ticker)) });
+      this.changed.add(stock.ticker);
     }
-    return this.alerts.add(alerts);
+    return this.addAlerts(alerts);
+  }
+
+  /** Take alerts, the newest last; return those that are not listed yet. */
+  addAlerts(alerts) {
+    const fresh = this.alerts.add(alerts);
+    fresh.forEach((alert) => this.changed.add(alert.ticker));
+    return fresh;
   }
 }
 
