@@ -11,7 +11,7 @@ digest=$(cksum < package-lock.json; cksum < scripts/assets.sh)
 
 if [ "${1:-}" = dev ]; then
     omit=
-    complete=node_modules/ws
+    complete=node_modules/axe-core
 else
     omit=--omit=dev
     complete=$vendor
