@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
 from shared.contract import VERSION
@@ -50,7 +50,7 @@ def schema_of(subject: str, name: str, model: type[BaseModel]) -> Document:
 
 def component_schemas() -> dict[str, Document]:
     """All models by their names, referring to each other as components of one document."""
-    models = [(model, "validation") for each in SUBJECTS.values() for model in each.values()]
-    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}", schema_generator=Plain)  # type: ignore[arg-type]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for each in SUBJECTS.values() for model in each.values()]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}", schema_generator=Plain)
     schemas: dict[str, Document] = definitions["$defs"]
     return schemas

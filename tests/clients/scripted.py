@@ -74,7 +74,7 @@ class Visit:
                 act()
             process(event)
 
-        self._connection.process_event = process_and_act  # type: ignore[method-assign]
+        self._connection.process_event = process_and_act  # type: ignore[method-assign]  # websockets answers pings itself, and tells nobody
 
     def fall_silent(self) -> None:
         """Take nothing in any more, and so answer no ping: as the other end of a connection that is half open."""

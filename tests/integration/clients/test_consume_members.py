@@ -73,7 +73,7 @@ async def test_members_that_come_and_go_share_the_partitions_and_each_event_is_s
 async def append_slowly(feed: Feed, times: int) -> None:
     for _ in range(times):
         await feed.append_everywhere(10)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # spread over the time in which the second one joins; whatever falls when, the outcome is the same
 
 
 async def has(reader: Reader, count: int) -> bool:

@@ -238,7 +238,7 @@ def test_gateways_take_turns() -> None:
     "url", ["", "127.0.0.1:8001", "ftp://x", "ws://", "ws://x?token=geheim", "ws://x/?a=1&Access_Token=geheim", "ws://["]
 )
 def test_what_is_no_url_of_a_gateway_is_refused_at_once_and_not_shown(url: str) -> None:
-    with pytest.raises(ValueError) as refused:  # noqa: PT011
+    with pytest.raises(ValueError, match="URL") as refused:
         Session(url)
     assert "geheim" not in str(refused.value)
 

@@ -144,8 +144,8 @@ function draw(whole) {
   document.getElementById("contents").replaceChildren(drawContents(whole));
   const about = element("p", { class: "about" }, ...prose(whole.info.description));
   document.getElementById("document").replaceChildren(about, ...Object.keys(whole.channels).map((name) => drawChannel(whole, name)));
-  // What the address names is only there now.
-  if (location.hash.length > 1) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  // What the address names is only there now. Names are of ASCII: nothing of them is escaped.
+  document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 const answer = await fetch("/asyncapi.json");
