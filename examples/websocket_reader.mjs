@@ -6,6 +6,10 @@
 // WebSocket that Node.js has from version 22 on; Node.js 20 has it, too, after `node --experimental-websocket`.
 import { subscribe } from "../services/api/static/feed.js";
 
+if (!globalThis.WebSocket) {
+  console.error(`Node.js ${process.versions.node} has no WebSocket: take 22 or newer, or \`node --experimental-websocket\` from 20 on.`);
+  process.exit(1);
+}
 const [url = "ws://127.0.0.1:8001", ...tickers] = process.argv.slice(2);
 const feed = subscribe(url, {
   tickers: tickers.length > 0 ? tickers : ["*"],

@@ -148,11 +148,19 @@ async def test_however_a_copy_ends_the_next_one_goes_on_with_the_alert_that_was_
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize(("variables", "text"), [({}, "REDIS_URL"), ({"REDIS_URL": "redis://x", "WEBHOOK_URL": "x"}, "WEBHOOK_URL_FILE")])
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://x", "WEBHOOK_URL": "x"}, "WEBHOOK_URL_FILE"),
+        ({"REDIS_URL": "redis://x", "WEBHOOK_URL": f"http://x:{SECRET}"}, "no URL"),
+    ],
+)
 async def test_it_says_what_is_missing(tmp_path: Path, variables: dict[str, str], text: str) -> None:
     with started(tmp_path, sys.executable, NOTIFIER, **variables) as notifier:
         assert await notifier.finish() == 1
         assert text in notifier.text
+        assert SECRET not in notifier.text
 
 
 @pytest.mark.parametrize(
