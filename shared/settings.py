@@ -20,7 +20,7 @@ DEFAULT_TICKERS = "AAPL,MSFT,AMZN,GOOGL,TSLA,META,NVDA,NFLX,BRK.B,JNJ,V,PG,DIS,J
 NOT_AVAILABLE = ("FINNHUB_WS_URL",)
 """Variables of the contract that a later version brings."""
 
-SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY")
+SECRETS = ("REDIS_URL", "DATABASE_URL", "FINNHUB_API_KEY", "GATEWAY_JWT_KEY", "GATEWAY_TOKEN")
 """Variables whose value is never shown; each may be given as a file, with `_FILE` behind its name."""
 
 

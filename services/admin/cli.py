@@ -76,7 +76,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="Print one JSON do
 def watch(
     tickers: str = typer.Option("", "--tickers", metavar="AAPL,MSFT", help="Only these; all of them without it."),
     url: str = typer.Option("", "--url", metavar="ws://HOST:PORT/ws/stocks/", help="Another gateway."),
-    once: bool = typer.Option(False, "--once", help="Show the prices of this moment and end; 1 if no gateway answers within 5 s."),
+    once: bool = typer.Option(False, "--once", help="Show the prices of this moment and end; 1 if no gateway answers within 8 s."),
     as_json: bool = typer.Option(False, "--json", help="Print the gateway's messages as they are, one a line."),
 ) -> None:
     """Show live prices from a gateway, until Ctrl-C.
@@ -86,7 +86,8 @@ def watch(
     since when and why. Elsewhere lines: each alert as it comes, and a summary every 10 s.
 
     Connects to the `up` that runs in the current directory, else to GATEWAY_HOST (127.0.0.1) and GATEWAY_PORT (8001), and
-    again whenever the gateway goes away. Ends with 1 if the gateway says never to come back.
+    again whenever the gateway goes away. Ends with 1 if the gateway says never to come back. Where it wants a token, that is
+    GATEWAY_TOKEN, or in the file GATEWAY_TOKEN_FILE, which may be renewed.
 
     \b
     tickstream watch --tickers AAPL,BRK.B
@@ -95,6 +96,7 @@ def watch(
     tickstream watch --json | jq -r '.alerts[]?.ticker'
     """
     from services.admin.arguments import WrongInput
+    from services.admin.gateway_token import gateway_token
     from services.admin.running import adopt
     from services.admin.settings import WatchSettings
     from services.admin.watch import run_watch, url_of
@@ -105,7 +107,7 @@ def watch(
         wanted = url_of(settings, url, tickers)
     except WrongInput as error:
         refuse(str(error))
-    raise typer.Exit(run_watch(wanted, once=once, as_json=as_json))
+    raise typer.Exit(run_watch(wanted, gateway_token(settings), once=once, as_json=as_json))
 
 
 @app.command()

@@ -5,17 +5,21 @@ import time
 from collections.abc import Callable, Sequence
 
 from tickstream_client import Market, Refused, Status, subscribe
+from tickstream_client.subscription import Token
 
 from services.admin.board import Board
 
 LONGEST_WAIT_SECONDS = 1.0
 """Between two tries: somebody is looking."""
 
+UNAUTHORIZED = 4401
+TOKEN_ADVICE = "set GATEWAY_TOKEN, or GATEWAY_TOKEN_FILE, to a token that it takes"
+
 Hear = Callable[[str | None], None]
 """Called with each message as it comes, and with None after the board has changed."""
 
 
-async def follow(urls: Sequence[str], board: Board, ready: asyncio.Event, hear: Hear = lambda message: None) -> str:
+async def follow(urls: Sequence[str], board: Board, ready: asyncio.Event, hear: Hear = lambda message: None, *, token: Token = None) -> str:
     """Feed `board` until cancelled, from the next of the gateways whenever one goes away; `ready` is set by the first message.
 
     Return the reason for which coming back is of no use.
@@ -33,7 +37,13 @@ async def follow(urls: Sequence[str], board: Board, ready: asyncio.Event, hear: 
 
     # A proxy for outgoing traffic has no business between us and our own gateway, which may be asked often.
     subscription = subscribe(
-        urls, proxy=None, longest_wait_seconds=LONGEST_WAIT_SECONDS, on_status=on_status, on_market=on_market, on_message=hear
+        urls,
+        token=token,
+        proxy=None,
+        longest_wait_seconds=LONGEST_WAIT_SECONDS,
+        on_status=on_status,
+        on_market=on_market,
+        on_message=hear,
     )
     try:
         async with subscription:
@@ -44,5 +54,5 @@ async def follow(urls: Sequence[str], board: Board, ready: asyncio.Event, hear: 
                     # Answered after all that goes with a snapshot: then it is complete.
                     await subscription.ping()
     except Refused as refused:
-        return refused.reason
+        return f"{refused.reason}; {TOKEN_ADVICE}" if refused.code == UNAUTHORIZED else refused.reason
     raise AssertionError("a subscription that nobody closes goes on")

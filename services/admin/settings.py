@@ -25,6 +25,8 @@ class WatchSettings(Settings):
     """Not asked: prices come from the gateway."""
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8001, ge=1, le=65535)
+    gateway_token: SecretStr = SecretStr("")
+    """Shown to the gateway, where it wants one."""
 
 
 class UpSettings(Settings):
@@ -39,6 +41,8 @@ class UpSettings(Settings):
     """Of the first gateway; further ones count up."""
     gateway_workers: int = Field(default=1, ge=1, le=64)
     """Of each gateway; each has a port for its metrics."""
+    gateway_token: SecretStr = SecretStr("")
+    """Of the table's own connection, where gateways want one."""
     metrics_port: int = Field(default=9101, ge=0, le=65535)
     """Of the first process; the others get the next free ones. 0: off."""
     api_host: str = "127.0.0.1"

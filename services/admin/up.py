@@ -21,6 +21,7 @@ from services.admin.embedded import EmbeddedError
 from services.admin.endings import ending_report
 from services.admin.feed import follow
 from services.admin.foreground import ignore_suspension, own_foreground_group
+from services.admin.gateway_token import gateway_token
 from services.admin.ports import metrics_ports, wanted_ports
 from services.admin.processes import Program, Service
 from services.admin.running import DATA_DIR, AlreadyRunning, only_one, publish
@@ -201,21 +202,24 @@ class Pipeline:
         """Say when the gateway answers and what can be reached where, then show the prices until `stop`."""
         ready = asyncio.Event()
         urls = [gateway_url(self._settings.gateway_host, port) for port in self._ports.gateways]
-        following = asyncio.create_task(follow(urls, self._board, ready), name="follow")
+        token = gateway_token(self._settings)
+        following = asyncio.create_task(follow(urls, self._board, ready, token=token), name="follow")
         try:
-            await self._wait_until(ready, stop)
+            await self._wait_until(ready, stop, following)
             await self._wait_for_page(stop)
-            if ready.is_set() and not stop.is_set():
+            if following.done():
+                self._screen.say(f"no prices are shown here, the gateway refuses us: {following.result()}")
+            if (ready.is_set() or following.done()) and not stop.is_set():
                 self._say_where(urls)
                 await self._screen.show(self._board, lambda: self._caption(urls), stop)
             await stop.wait()
         finally:
             following.cancel()
 
-    async def _wait_until(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _wait_until(self, ready: asyncio.Event, stop: asyncio.Event, following: asyncio.Task[str]) -> None:
         waiting = [asyncio.create_task(event.wait()) for event in (ready, stop)]
         try:
-            while not (await asyncio.wait(waiting, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+            while not (await asyncio.wait([*waiting, following], timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
                 self._screen.say("still waiting for the gateway to answer")
         finally:
             for task in waiting:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from tickstream_client import Market
 from tickstream_client.address import complete
+from tickstream_client.subscription import Token
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
@@ -23,7 +24,8 @@ from services.admin.settings import WatchSettings
 from services.admin.table import Caption, frame, health
 from shared.logging import redact
 
-ONCE_SECONDS = 5.0
+ONCE_SECONDS = 8.0
+"""Longer than a gateway waits for a token before it says that it wants one."""
 EVERY_LINE = 100_000
 """A height that holds any number of tickers."""
 
@@ -31,14 +33,15 @@ EVERY_LINE = 100_000
 class Watch:
     """A gateway, what is known of it, and where that is shown."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: Token = None) -> None:
         self.url = url
+        self._token = token
         self.board = Board()
         self.shown_url = redact(url)
 
     async def follow(self, hear: Hear) -> str:
         """Follow the gateway; as `feed.follow`."""
-        return await follow([self.url], self.board, asyncio.Event(), hear)
+        return await follow([self.url], self.board, asyncio.Event(), hear, token=self._token)
 
     def caption(self) -> Caption:
         """What stands around the table."""
@@ -71,9 +74,9 @@ def url_of(settings: WatchSettings, given: str, tickers: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}tickers={','.join(names)}" if names else url
 
 
-def run_watch(url: str, *, once: bool, as_json: bool) -> int:
+def run_watch(url: str, token: Token, *, once: bool, as_json: bool) -> int:
     """Show what the gateway at `url` sends, until Ctrl-C or, with `once`, the first snapshot; return the exit code."""
-    return run_until_interrupted(lambda stop: _watch(Watch(url), stop, once=once, as_json=as_json))
+    return run_until_interrupted(lambda stop: _watch(Watch(url, token), stop, once=once, as_json=as_json))
 
 
 async def _watch(watch: Watch, stop: asyncio.Event, *, once: bool, as_json: bool) -> int:
