@@ -71,7 +71,7 @@ def test_every_variable_of_the_contract_is_either_read_by_a_service_or_refused()
     models = (AnalyzerSettings, ApiSettings, FetcherSettings, GatewaySettings, PersisterSettings, UpSettings)
     read = {name.upper() for model in models for name in model.model_fields}
     assert set(CONTRACT) - read == set(NOT_AVAILABLE)
-    assert read - set(CONTRACT) == {"SCALE", "API_CORS_ORIGINS", "GATEWAY_JWT_AUDIENCE", "GATEWAY_TRUSTED_PROXIES"}
+    assert read - set(CONTRACT) == {"SCALE", "API_CORS_ORIGINS", "GATEWAY_JWT_AUDIENCE", "GATEWAY_TOKEN", "GATEWAY_TRUSTED_PROXIES"}
 
 
 @pytest.mark.parametrize("name", NOT_AVAILABLE)
