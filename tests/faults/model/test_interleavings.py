@@ -14,6 +14,7 @@ from services.gateway.feed import Feed, Outage
 from services.persister.service import _Follower
 from services.persister.store import Store
 from shared import streams
+from shared.redis import log
 from shared.redis.lease import Lease
 from tests.faults.model.gates import Actor, Fate, Gate, GatedPool, GatedRedis, current_actor
 from tests.faults.model.running import small_batches
@@ -117,8 +118,8 @@ def gated(redis_url: str) -> GatedRedis:
     return GatedRedis(real, Calm())
 
 
-@pytest.fixture
-async def persister(gated: GatedRedis, database_url: str, database: asyncpg.Connection) -> AsyncIterator[Reader]:
+@asynccontextmanager
+async def persisting(gated: GatedRedis, database_url: str) -> AsyncIterator[Reader]:
     """A persister that follows `enriched:{0}`."""
     connection = await asyncpg.connect(database_url)
     store = Store(cast(Any, GatedPool(connection, Calm())))
@@ -126,6 +127,13 @@ async def persister(gated: GatedRedis, database_url: str, database: asyncpg.Conn
     async with leading(follower.run) as reader:
         yield reader
     await connection.close()
+
+
+@pytest.fixture
+async def persister(gated: GatedRedis, database_url: str, database: asyncpg.Connection) -> AsyncIterator[Reader]:
+    """One persister."""
+    async with persisting(gated, database_url) as reader:
+        yield reader
 
 
 async def flush(partition: PartitionUnderTest, _copy: object = None) -> None:
@@ -191,6 +199,29 @@ async def test_a_hole_that_redis_forgot_before_it_was_judged_is_no_gap(
     await persister.stop_before("xread")
     assert await kinds_of_events(database) == ["reset"]
     assert await stored(database) == [1]
+
+
+async def test_a_cursor_that_came_back_to_where_a_paused_persister_stands_takes_no_gap_from_it(
+    persister: Reader, gated: GatedRedis, partition: PartitionUnderTest, database: asyncpg.Connection, database_url: str
+) -> None:
+    """What it missed was stored by another, trimmed and then lost: the compare-and-set lets it pass, the rows that stand do not."""
+    await commit(partition, "1")
+    await persister.stop_behind("mirror_1")
+    copy = await partition.snapshot_of_keys()
+    async with persisting(gated, database_url) as paused:
+        await paused.stop_before("xread")
+        await commit(partition, "2", "3")
+        await persister.stop_behind("mirror_1")
+        await log.trim(partition.redis, 0, cap=10, window_ms=0)
+        await paused.stop_before("UPDATE")
+        await go_back_to(partition, copy)
+        await partition.append("4", first=2)
+        await persister.stop_behind("COMMIT")
+        assert await kinds_of_events(database) == ["rewind"]
+        await paused.stop_before("COPY")
+        await paused.stop_before("xread")
+    assert await kinds_of_events(database) == ["rewind"]
+    assert await stored(database) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("lose", "told"), [(flush, [None, "reset"]), (go_back_to, [None])], ids=["flushed", "an older copy"])
