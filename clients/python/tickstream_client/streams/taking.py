@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import ResponseError, WatchError
 
 from tickstream_client.streams import keys
 from tickstream_client.streams.lineage import Fate, Head, Position, fate, read_head
@@ -20,6 +20,9 @@ from tickstream_client.streams.servers import AWAY, BLOCK_SECONDS, Cluster, Sing
 Start = Literal["beginning", "now"]
 Command = tuple[str | int, ...]
 Prepare = Callable[[Pipeline], Awaitable[list[Command]]]
+
+COUNTING_TRIES = 5
+"""Our own heartbeat can come in between, hardly ever twice in a row; the next take may be another member's, who does not know."""
 
 MEMBER_NAME = re.compile(r".+:\d+:[0-9a-f]{6}", re.DOTALL)
 """How members are called: consumers of other names are somebody else's."""
@@ -193,7 +196,10 @@ class PartitionGroup:
         What comes to nothing is made up for with the next take: an error here would keep from the caller what was lost.
         """
         with suppress(Fenced, *AWAY):
-            await self._fenced_all(("XGROUP", "SETID", self._key, self._group, self._last_delivered, "ENTRIESREAD", passed))
+            for _ in range(COUNTING_TRIES):
+                with suppress(WatchError):
+                    await self._fenced_all(("XGROUP", "SETID", self._key, self._group, self._last_delivered, "ENTRIESREAD", passed))
+                    return
 
     async def _tidy(self, but: str | None, also: Sequence[Command] = ()) -> None:
         async def commands(pipeline: Pipeline) -> list[Command]:
