@@ -28,8 +28,8 @@ from shared.events import Enriched, read_enriched
 from shared.incarnations import Head, Resolution, label, resolve
 from shared.latest import parse_latest
 from shared.redis.client import TRY_AGAIN
-from shared.redis.log import Snapshot, Unconfigured, head, read, snapshot
-from shared.redis.retained import look, read_gap_seq
+from shared.redis.log import Read, Snapshot, Unconfigured, head, read, snapshot
+from shared.redis.retained import AnotherLife, look, look_since, read_gap_seq
 from shared.retained import Retained
 from shared.sequence import SequenceCheck
 
@@ -147,6 +147,8 @@ class Feed:
             else:
                 await self._read(self._head)
                 await self._let_go()
+        except AnotherLife:
+            pass  # the next read tells which, and that is judged
         except Unconfigured:
             self._scan = None
             await self._set_up()
@@ -196,9 +198,9 @@ class Feed:
         elif found.entries:
             await reach(CrashPoint.GATEWAY_BATCH_READ)
             self._size.on_read(len(found.entries))
-            await self._take(known, found.entries, found.seq)
+            await self._take(known, found)
         elif found.seq > self._sequence.last:
-            await self._look_for_more(found.seq)
+            await self._look_for_more(found)
 
     def _judge(self, known: Head, current: Head) -> None:
         """A new incarnation began: go on, or forget the position and let the next step take a snapshot."""
@@ -217,35 +219,35 @@ class Feed:
             self._gap_seq = 0
             self._lost = resolution.name.lower()
 
-    async def _take(self, known: Head, entries: Entries, newest: int) -> None:
+    async def _take(self, known: Head, found: Read) -> None:
         """Hand the entries on, unless some before them are lost; nothing is changed until that is known."""
         sequence = SequenceCheck(self._sequence.last)
-        batch = _sort(entries, sequence, newest)
-        if lost := await self._lost_among(batch.holes, entries):
+        batch = _sort(found.entries, sequence, found.seq)
+        if lost := await self._lost_among(batch.holes, found):
             self._lose(lost[0][0], lost[-1][1])
             return
         if batch.bad:
             self._skip_entries(batch.bad)
-        self._sequence, self._last_id, self._passed = sequence, entries[-1][0], self._passed + len(entries)
+        self._sequence, self._last_id, self._passed = sequence, found.entries[-1][0], self._passed + len(found.entries)
         if batch.events:
             HOP.take(self._last_id)
             self._hub.apply(self._partition, self._position(known), batch.events, lambda event: label(STREAM, int(event.seq), known))
 
-    async def _lost_among(self, holes: Sequence[Hole], entries: Entries) -> Sequence[Hole]:
+    async def _lost_among(self, holes: Sequence[Hole], found: Read) -> Sequence[Hole]:
         """Those holes in the seqs that are a loss: a tick that was dead-lettered leaves one, too."""
         if not holes:
             return ()
-        kept = await look(self._redis, STREAM, self._partition)
-        if kept.was_cut(self._last_id, self._passed, (entry_id for entry_id, _ in entries)):
+        kept = await look_since(self._redis, STREAM, self._partition, found)
+        if kept.was_cut(self._last_id, self._passed, (entry_id for entry_id, _ in found.entries)):
             return holes
         gap_seq = await read_gap_seq(self._redis, self._partition)
         return [hole for hole in holes if hole[0] <= gap_seq <= hole[1]]
 
-    async def _look_for_more(self, newest: int) -> None:
+    async def _look_for_more(self, found: Read) -> None:
         """Nothing more comes although more was written: was it deleted, or written between the two looks?"""
-        kept = await look(self._redis, STREAM, self._partition)
+        kept = await look_since(self._redis, STREAM, self._partition, found)
         if not kept.has_after(self._last_id):
-            self._lose(self._sequence.last + 1, newest)
+            self._lose(self._sequence.last + 1, found.seq)
 
     def _lose(self, first: int, last: int) -> None:
         """Entries were deleted unread: let the next step take a snapshot, and clients forget what they knew.

@@ -23,7 +23,7 @@ from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import Read
-from shared.redis.retained import look
+from shared.redis.retained import AnotherLife, look_since
 from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ class _Follower:
         while not self._lease.ended.is_set():
             try:
                 await self._follow(backoff)
-            except StoredElsewhere as reason:
+            except (StoredElsewhere, AnotherLife) as reason:
                 self._log.info("reading the cursor again", reason=str(reason))
             except (*TRY_AGAIN, *POSTGRES_AWAY) as error:
                 self._note_outage(error)
@@ -125,7 +125,7 @@ class _Follower:
             else:
                 self._measures.note_read(0)
                 if found.seq > position.seq and self._stream in MIRRORED:
-                    position = await self._look_for_more(position, found.seq, head)
+                    position = await self._look_for_more(position, found, head)
                 await self._check_cursor(position)
             self._note_success(position, backoff)
             if 0 < len(found.entries) < FEW:
@@ -158,25 +158,24 @@ class _Follower:
 
     async def _judge_hole(self, batch: Lines, hole: tuple[int, int], position: Position, found: Read, head: Head) -> None:
         """Note a gap if what is missing before the batch was deleted unread; a dead-lettered tick leaves a hole that is no loss."""
-        kept = await look(self._redis, self._stream, self._partition)
+        kept = await look_since(self._redis, self._stream, self._partition, found)
         if kept.was_cut(position.entry_id, position.passed, [entry_id for entry_id, _ in found.entries]):
             batch.events.append(self._gap(*hole, head, before=found.entries[0][0]))
 
-    async def _look_for_more(self, position: Position, newest: int, head: Head) -> Position:
+    async def _look_for_more(self, position: Position, found: Read, head: Head) -> Position:
         """Nothing more comes although more was written: note what was deleted unread, and go on where the stream goes on."""
-        kept = await look(self._redis, self._stream, self._partition)
+        kept = await look_since(self._redis, self._stream, self._partition, found)
         if kept.has_after(position.entry_id):
             return position  # it was written between the two looks
-        is_lost = not (kept.length and kept.began_anew(position.entry_id))
-        after = Position(
-            position.incarnation or head.incarnation,
-            "0-0" if kept.began_anew(position.entry_id) else kept.newest_id,
-            newest if is_lost else position.seq,
-            kept.added if is_lost else position.passed,
-        )
+        is_anew = kept.began_anew(position.entry_id)
+        is_lost = not (kept.length and is_anew)
+        entry_id = "0-0" if is_anew else kept.newest_id
+        after = position._replace(entry_id=entry_id)
+        if is_lost:  # under the label of what is passed over: that of the last row may have ended before it
+            after = Position(label(self._stream, found.seq, head), entry_id, found.seq, kept.added)
         if after == position:
             return position
-        batch = Lines(after, [], [self._gap(position.seq + 1, newest, head, after=position.entry_id)] if is_lost else [])
+        batch = Lines(after, [], [self._gap(position.seq + 1, found.seq, head, after=position.entry_id)] if is_lost else [])
         await self._store_lines(position, batch)
         self._report(batch, [])
         return after

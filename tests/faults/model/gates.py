@@ -6,11 +6,14 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Protocol
 
 import asyncpg
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+
+from shared.redis.lease import Lease
 
 
 class Fate(Enum):
@@ -84,6 +87,12 @@ async def wait_or_stop(stop: asyncio.Event, _seconds: float) -> bool:
     """In place of the real one: a wait takes as long as the scheduler likes."""
     await gate("wait")
     return stop.is_set()
+
+
+async def idle(lease: Lease, _seconds: float) -> bool:
+    """In place of the lease's own, in the same way; by the clock it would end at another step each time a seed is played."""
+    lease.progress()
+    return await wait_or_stop(lease.ended, _seconds)
 
 
 class Umpire(Protocol):
@@ -165,11 +174,15 @@ class GatedPipeline:
     async def execute(self) -> list[Any]:
         """Send them; others may come in between."""
         answers: list[Any] = []
-        life = None
+        lives: set[int] = set()
+
+        def run_in_this_life(run: Callable[[], Any]) -> Any:
+            lives.add(self._lives())
+            return run()
+
         for what, run in self._requests:
-            answers.append(await self._send(what, run))
-            life = life or self._lives()
-            if self._lives() != life:
+            answers.append(await self._send(what, partial(run_in_this_life, run)))
+            if lives != {self._lives()}:
                 raise RedisConnectionError("the connection did not outlive the server")
         return answers
 

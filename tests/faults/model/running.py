@@ -18,6 +18,7 @@ from services.analyzer import service as analyzing
 from services.fetcher import producer as producing
 from services.gateway import feed
 from services.persister import service as persisting
+from shared.redis.lease import Lease
 from shared.redis.log import library_code
 from tests.faults.model import actors, gates
 from tests.faults.model.oracle import Objection
@@ -117,9 +118,11 @@ def small_batches() -> Iterator[None]:
     with ExitStack() as stack:
         for module in (analyzing, persisting, producing):
             stack.enter_context(patch.object(module, "wait_or_stop", gates.wait_or_stop))
+        stack.enter_context(patch.object(Lease, "idle", gates.idle))
         for module, name, value in (
             (analyzing, "BATCH_ENTRIES", ANALYZER_BATCH), (persisting, "ENTRIES", 6), (persisting, "FEW", 3),
-            (producing, "FIRST_WAIT_SECONDS", 0.0), (feed, "LOOK_SECONDS", math.inf),  # which would follow the clock, not the seed
+            (producing, "FIRST_WAIT_SECONDS", 0.0),
+            (feed, "LOOK_SECONDS", math.inf), (persisting, "LOOK_AGAIN_SECONDS", math.inf),  # which would follow the clock, not the seed
         ):  # fmt: skip
             stack.enter_context(patch.object(module, name, value))
         yield

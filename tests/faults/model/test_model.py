@@ -10,6 +10,7 @@ from tests.faults.model.running import Failed, Mutation, run
 SEEDS = range(6)
 MORE_SEEDS = range(6, 20)
 CAUGHT_WITHIN = range(24)
+FEW_STEPS = 300
 HANG_SECONDS = 900
 """Nothing but a guard: a seed takes a second where nothing else runs."""
 GIVEN_SEED = os.environ.get("SEED")
@@ -18,6 +19,10 @@ GIVEN_SEED = os.environ.get("SEED")
 @pytest.mark.parametrize("seed", [int(GIVEN_SEED)] if GIVEN_SEED else SEEDS)
 def test_every_promise_holds_under_random_faults(model_redis_url: str, database_url: str, seed: int) -> None:
     run(model_redis_url, database_url, seed)
+
+
+def test_a_seed_is_played_again_as_it_was_played_before(model_redis_url: str, database_url: str) -> None:
+    assert run(model_redis_url, database_url, 0, steps=FEW_STEPS) == run(model_redis_url, database_url, 0, steps=FEW_STEPS)
 
 
 @pytest.mark.long

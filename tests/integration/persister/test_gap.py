@@ -93,3 +93,25 @@ async def test_a_stream_deleted_behind_an_id_of_the_far_future_is_read_on(
         await until(database, "SELECT array_agg(seq ORDER BY seq) FROM enriched", [1, 2, 3])
         await until(database, COUNT_TICKS, 3)
     assert [event[0] for event in await events(database)] == ["rejected"]
+
+
+@pytest.mark.parametrize("stream", ["ticks", "enriched"])
+async def test_a_gap_at_the_end_of_a_stream_is_no_loss_of_the_rows_before_it_to_the_next_persister(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, stream: str
+) -> None:
+    """What is lost was written after Redis began anew: not under the label of the last row."""
+    await partition.append("1", "2")
+    await partition.analyze()
+    async with persisting(redis_url, store):
+        await until(database, COUNTS[stream], 2)
+    await partition.restart_server()
+    await partition.append("3", "4")
+    await partition.analyze()
+    await partition.redis.delete(streams.stream(stream, 0))
+    async with persisting(redis_url, store):
+        await until(database, "SELECT count(*) FROM stream_events", 1)
+    async with persisting(redis_url, store):
+        await partition.append("5")
+        await partition.analyze()
+        await until(database, SEQS[stream], [1, 2, 5])
+    assert await events(database) == [("gap", stream, 3, 4)]

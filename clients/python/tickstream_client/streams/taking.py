@@ -6,19 +6,23 @@ another's (WATCH): a process that was stopped for long hands itself nothing when
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import ResponseError, WatchError
 
 from tickstream_client.streams import keys
 from tickstream_client.streams.lineage import Fate, Head, Position, fate, read_head
-from tickstream_client.streams.servers import BLOCK_SECONDS, Cluster, Single
+from tickstream_client.streams.servers import AWAY, BLOCK_SECONDS, Cluster, Single
 
 Start = Literal["beginning", "now"]
 Command = tuple[str | int, ...]
 Prepare = Callable[[Pipeline], Awaitable[list[Command]]]
+
+COUNTING_TRIES = 5
+"""Our own heartbeat can come in between, hardly ever twice in a row; the next take may be another member's, who does not know."""
 
 MEMBER_NAME = re.compile(r".+:\d+:[0-9a-f]{6}", re.DOTALL)
 """How members are called: consumers of other names are somebody else's."""
@@ -75,6 +79,8 @@ class PartitionGroup:
         self._member = member
         self._token = token
         self._last_delivered = "0-0"
+        self._passed: int | None = None
+        """So many entries the group has passed up to there, with those that were lost; Redis' own count may not have them yet."""
         self._may_be_pending = True
         """Whether entries may be pending that nobody here has in hand: a former holder's, or those of a take whose answer was lost."""
 
@@ -169,17 +175,31 @@ class PartitionGroup:
         self._may_be_pending = False
         rows = tuple(Row(entry[0], tuple(entry[1])) for entry in (found[0][1] if found else ()))
         before = next(group for group in map(_pairs, groups) if group["name"] == self._group)
+        passed = self._passed_before(before)
+        lost = count_lost(_pairs(info), {**before, "entries-read": passed})
         self._last_delivered = rows[-1].entry_id if rows else before["last-delivered-id"]
-        lost = count_lost(_pairs(info), before)
-        if lost:
-            await self._count_right(lost, before["entries-read"] + lost + len(rows))
+        self._passed = None if passed is None else passed + lost + len(rows)
+        if self._passed is not None and self._passed != before["entries-read"] + len(rows):
+            await self._count_right(self._passed)
         return Taken(rows, False, lost, incarnation or "", int(newest or 0), before["last-delivered-id"])
 
-    async def _count_right(self, lost: int, entries_read: int) -> None:
-        """Pass what was lost in the group's own count, too: else it would be told again, and the lag be wrong for ever."""
-        self._may_be_pending = True
-        await self._fenced_all(("XGROUP", "SETID", self._key, self._group, self._last_delivered, "ENTRIESREAD", entries_read))
-        self._may_be_pending = False
+    def _passed_before(self, group: dict[str, Any]) -> int | None:
+        """How many entries the group had passed before a take; None if nobody knows."""
+        read = group["entries-read"]
+        if read is None or self._passed is None or group["last-delivered-id"] != self._last_delivered:
+            return None if read is None else int(read)
+        return max(int(read), self._passed)
+
+    async def _count_right(self, passed: int) -> None:
+        """Pass what was lost in the group's own count, too: else it would be told again, and the lag be wrong for ever.
+
+        What comes to nothing is made up for with the next take: an error here would keep from the caller what was lost.
+        """
+        with suppress(Fenced, *AWAY):
+            for _ in range(COUNTING_TRIES):
+                with suppress(WatchError):
+                    await self._fenced_all(("XGROUP", "SETID", self._key, self._group, self._last_delivered, "ENTRIESREAD", passed))
+                    return
 
     async def _tidy(self, but: str | None, also: Sequence[Command] = ()) -> None:
         async def commands(pipeline: Pipeline) -> list[Command]:

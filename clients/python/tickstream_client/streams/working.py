@@ -40,6 +40,8 @@ class Known:
     start: Start
     """Where a group that is not there begins; `beginning` once the stream was seen missing: whatever comes is new."""
     position: Position | None = None
+    lost: int = 0
+    """Entries that were found lost; 0 again once that is told."""
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Worker(Generic[E]):
     async def _take(self) -> Taken:
         try:
             taken = await self._group.take(self._job.batch_size)
+            self._known.lost += taken.lost  # what fails from here on is done again with the same entries, and those are gone
             if self._head is None or self._head.incarnation != taken.incarnation:
                 await self._look_at_head()
         except NoGroup:
@@ -138,8 +141,9 @@ class Worker(Generic[E]):
     def _handouts(self, taken: Taken) -> Iterator[Handout[E]]:
         """The rows as events, in batches of one incarnation; what was lost before them is told first."""
         events, invalid = self._sort(taken)
-        if taken.lost and self._head:
-            self._tell(self._gap_of(taken.lost, events))
+        if self._known.lost and self._head:
+            self._tell(self._gap_of(self._known.lost, events))
+            self._known.lost = 0
         batches: list[Batch[Any] | None] = [
             Batch(self._lease.partition, incarnation, tuple(alike), taken.is_redelivered)
             for incarnation, alike in groupby(events, lambda event: event.incarnation)
@@ -222,8 +226,10 @@ class Worker(Generic[E]):
         while True:
             try:
                 result = await step()
-            except WatchError:
-                continue
+            except WatchError as error:
+                # Once, our own heartbeat has touched the lease; after another failure it is a connection that broke.
+                if failures:
+                    await self._put_up_with(error)
             except WAITED_OUT as error:
                 await self._put_up_with(error)
             else:
