@@ -1,6 +1,7 @@
 """Real servers for the tests: one Redis and one PostgreSQL per worker, started when the first test asks."""
 
 import asyncio
+import asyncio.constants
 import os
 import secrets
 import shutil
@@ -33,6 +34,7 @@ from tests.servers import (
     why_no_container,
 )
 
+TESTS = Path(__file__).parent
 GIVEN_REDIS = os.environ.get("REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("DATABASE_URL")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
@@ -50,6 +52,18 @@ def _extract_first(
 # asyncio's debug mode notes where each callback and future was made. Whole stacks, read from their files, took a third of the suite's
 # time; the innermost frame is enough to find the place.
 traceback.StackSummary.extract = classmethod(_extract_first)  # type: ignore[assignment]
+asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]
+
+WITHOUT_DEBUG_MODE = frozenset({"browser", "e2e", "examples", "faults"})
+"""Where the loop of a test looks at other processes, or plays thousands of faults: debug mode triples what each turn of it costs."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run the loops of unit, integration, client and contract tests in asyncio's debug mode: there the code under test runs in them."""
+    area = item.path.relative_to(TESTS).parts[0]
+    item.config.option.asyncio_debug = area not in WITHOUT_DEBUG_MODE
+
 
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
 hypothesis_settings.register_profile("tickstream", deadline=None)

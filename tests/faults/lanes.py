@@ -187,8 +187,6 @@ class Stage:
 @asynccontextmanager
 async def set_stage(redis: Redis, redis_url: str, lanes: int = LANES) -> AsyncIterator[Stage]:
     """A fresh deployment of so many partitions, both leases of each taken; Redis is empty."""
-    # Debug mode keeps the origin of every future: nine tenths of the time of thousands of faults.
-    asyncio.get_running_loop().set_debug(False)
     await load_library(redis)
     await join(redis, lanes, PERIOD)
     async with connect(redis_url, service="watcher", block_seconds=WATCH_MS / 1000) as watcher:

@@ -154,7 +154,6 @@ async def store_and_suffer(store: Store, partition: int, chance: Random, cancell
 @few_and_many
 async def test_transactions_that_are_cancelled_on_a_shared_pool(database: asyncpg.Connection, database_url: str, count: int) -> None:
     chance = random_moments("postgresql")
-    asyncio.get_running_loop().set_debug(False)
     async with connect_store(database_url) as store:
         async with asyncio.TaskGroup() as group:
             for partition in range(LANES):

@@ -3,7 +3,6 @@
 How long a request and its reply are is recorded first, from a real one.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -149,7 +148,6 @@ async def test_a_reset_at_any_byte_of_an_append_and_its_reply(stage: Stage, sour
 async def test_a_reset_at_any_byte_of_taking_a_lease_and_of_giving_it_back(redis: Redis, redis_url: str, call: str, step: int) -> None:
     """Each partition suffers at another byte. Whoever comes next gets all of them, one holder each."""
     await load_library(redis)
-    asyncio.get_running_loop().set_debug(False)
     async with FaultProxy(redis_url).running() as proxy, connect(proxy.url, service="tests") as client:
         recorded = proxy.plan(Cut((call.encode(),)))
         await hand_over(redis, client, 1)

@@ -90,8 +90,7 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def ready(redis: Redis) -> Redis:
-    """A deployment of a partition for each lane; without debug mode, which takes most of the time of hundreds of faults."""
-    asyncio.get_running_loop().set_debug(False)
+    """A deployment of a partition for each lane."""
     await load_library(redis)
     await join(redis, LANES, PERIOD)
     return redis
