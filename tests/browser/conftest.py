@@ -25,6 +25,11 @@ SWITCHES = (
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
+    # There is none: a process would only draw in its place.
+    "--disable-gpu",
+    # Not one more process for each context in advance, for a site that is never visited.
+    "--renderer-process-limit=1",
+    "--disable-site-isolation-trials",
 )
 PARTITIONS = 2
 SMA_PERIOD = "5"

@@ -10,6 +10,8 @@ from playwright.async_api import BrowserContext, Page
 
 from tests.e2e.pipeline import PATIENCE_SECONDS, Pipeline, Service, until
 
+LOOK_SECONDS = 0.05
+"""Between two looks into the page: each one takes milliseconds of three processes."""
 STATIC = Path(__file__).parents[2] / "services" / "api" / "static"
 NOTE_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -74,7 +76,7 @@ class Visit:
 
     async def holds(self, expression: str, argument: object = None) -> None:
         """Wait until an expression is true."""
-        await until(lambda: self._is_true(expression, argument), expression)
+        await until(lambda: self._is_true(expression, argument), expression, poll_seconds=LOOK_SECONDS)
 
     async def _is_true(self, expression: str, argument: object) -> bool:
         # Not wait_for_function: that evaluates text, which the page's policy refuses.

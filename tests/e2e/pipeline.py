@@ -41,12 +41,14 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
 """Variables of the tests' own environment that a service gets; others could be variables of the contract."""
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS, poll_seconds: float = POLL_SECONDS
+) -> None:
     """Wait for what only another process can tell; fail after `seconds`, saying what was waited for."""
     deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(poll_seconds)
 
 
 def random_moments(name: str) -> Random:
