@@ -185,7 +185,8 @@ async def _own_database(postgres_url: str, template: str) -> AsyncIterator[str]:
     name = f"tickstream_test_{secrets.token_hex(6)}"
     administration = await asyncpg.connect(postgres_url)
     try:
-        await administration.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copied as files: a third of what it costs to write every block to the log.
+        await administration.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         yield _database_of(postgres_url, name)
         await administration.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
