@@ -18,7 +18,7 @@ PACE = str(SPAN_SECONDS / 3)
 """Three seconds for all of the file: a busy machine might be done with it between two looks."""
 
 
-@pytest.mark.parametrize("name", ["fetcher", "analyzer", "persister"])
+@pytest.mark.parametrize("name", ["fetcher", *(pytest.param(name, marks=pytest.mark.long) for name in ("analyzer", "persister"))])
 async def test_a_service_killed_again_and_again_loses_and_doubles_nothing(name: str, pipeline: Pipeline, proof: Proof) -> None:
     chance = random_moments(name)
     async with pipeline:
