@@ -35,6 +35,7 @@ NO_CURSOR_CHECK = Mutation(
 NO_TOKEN_CHECK_IN_APPEND = Mutation(
     "nofence: append takes ticks from a former holder",
     lua=(("if not is_held(lease, token) then return { 'FENCED'", "if false then return { 'FENCED'"),),
+    first_seed=1,
 )
 
 NO_TOKEN_CHECK_IN_COMMIT = Mutation(
@@ -89,7 +90,7 @@ def deriving_sides() -> AbstractContextManager[object]:
     return patch.object(log, "load", load_without_sides)
 
 
-NO_SIDE = Mutation("noside: the side is derived from the list", python=deriving_sides)
+NO_SIDE = Mutation("noside: the side is derived from the list", python=deriving_sides, first_seed=4)
 
 
 def copying_first() -> AbstractContextManager[object]:

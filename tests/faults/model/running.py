@@ -41,6 +41,8 @@ class Mutation:
     """Texts of functions.lua and what stands there instead."""
     python: Callable[[], AbstractContextManager[object]] = nullcontext
     deliver: actors.Deliver = actors.deliver
+    first_seed: int = 0
+    """One that met it early when this was written; the others are played after it, for other code makes other runs."""
 
     def library(self) -> str:
         """The function library with the mutation."""

@@ -47,7 +47,7 @@ def test_the_cursor_check_alone_carries_the_correctness_of_a_commit(model_redis_
 
 def is_caught(redis_url: str, database_url: str, mutation: Mutation) -> bool:
     """Whether the oracle objects within seeds that pass without the mutation."""
-    for seed in CAUGHT_WITHIN:
+    for seed in (mutation.first_seed, *CAUGHT_WITHIN):
         try:
             run(redis_url, database_url, seed, mutation)
         except Failed:
