@@ -54,6 +54,27 @@ def alert(row: Row) -> str:
     )
 
 
+def gap(row: Row) -> str:
+    """A loss, and between which ticks of a ticker it lies."""
+    return _encode(
+        {
+            "kind": row["kind"],
+            "noticed": time_text(row["at"]),
+            "ticks": _lost(row),
+            "after": time_text(row["after"]) if row["after"] else None,
+            "before": time_text(row["before"]) if row["before"] else None,
+            "incarnation": row["incarnation"],
+            "first_seq": row["first_seq"],
+            "last_seq": row["last_seq"],
+        }
+    ).decode()
+
+
+def _lost(row: Row) -> int | None:
+    first, last = row["first_seq"], row["last_seq"]
+    return None if first is None or last is None or last < first else last - first + 1
+
+
 def market(said: Market) -> bytes:
     """Whether the exchange trades, and why."""
     return _encode(

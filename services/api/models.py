@@ -56,6 +56,31 @@ class BarSeries(BaseModel):
     items: list[Bar]
 
 
+class Gap(BaseModel):
+    """A loss that touches the partition of a ticker, and where on the ticker's own axis it lies."""
+
+    kind: Literal["gap", "rewind", "reset"] = Field(
+        description="`gap`: ticks were deleted before they were stored. `rewind`: Redis came back without ticks that are stored, and "
+        "what came right after them may be missing. `reset`: Redis came back without any, and counting began at 1.",
+    )
+    noticed: datetime
+    ticks: int | None = Field(
+        description="How many ticks of the partition were lost, of whichever tickers: with `gap` by everybody, with `rewind` by Redis "
+        "(here they are). Null where nobody can know.",
+    )
+    after: datetime | None = Field(description="The ticker's last stored tick before it; null if there is none.")
+    before: datetime | None = Field(description="The ticker's first stored tick after it; null if there is none yet.")
+    incarnation: str = Field(description="Of the lost ticks.")
+    first_seq: Seq | None
+    last_seq: Seq | None
+
+
+class GapList(BaseModel):
+    """Noticed last, first."""
+
+    items: list[Gap]
+
+
 class Alert(BaseModel):
     """A price that crossed its moving average, and what it was judged by."""
 

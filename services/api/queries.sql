@@ -107,5 +107,31 @@ FROM (
     WHERE back <= $8
 ) AS found
 
+-- name: gaps
+-- $1 ticker, $2 its partition, $3 start and $4 end of the time of noticing, $5 how many. Behind a gap go on the higher seqs; after
+-- Redis came back without what it had, those of a later incarnation. The entry that was noted says from when on to look: for a
+-- ticker that never came again, or had the same seqs in an earlier life, no day before it is read.
+SELECT event.kind, event.at, event.incarnation, event.first_seq, event.last_seq, following.ts AS before,
+       (SELECT max(ts) FROM ticks WHERE ticker = $1 AND ts < coalesce(following.ts, 'infinity')) AS after
+FROM (
+    SELECT kind, at, incarnation, first_seq, last_seq,
+           CASE kind WHEN 'gap' THEN last_seq ELSE coalesce(first_seq - 1, 0) END AS passed,
+           to_timestamp(substring(coalesce(detail->>'before', detail->>'after', detail->>'position') FROM '^([0-9]{1,14})-')::double precision
+                        / 1000) AS noted
+    FROM stream_events
+    WHERE partition = $2 AND stream = 'ticks' AND kind IN ('gap', 'rewind', 'reset') AND at >= $3 AND at < $4
+    ORDER BY at DESC
+    LIMIT $5
+) AS event
+LEFT JOIN LATERAL (
+    SELECT enriched.ts FROM enriched
+    WHERE enriched.ticker = $1 AND enriched.seq > event.passed
+      AND enriched.incarnation >= event.incarnation AND (event.kind = 'gap' OR enriched.incarnation > event.incarnation)
+      AND enriched.received >= coalesce(event.noted, '-infinity') - interval '5 seconds'
+    ORDER BY enriched.seq
+    LIMIT 1
+) AS following ON true
+ORDER BY event.at DESC
+
 -- name: partitions
 SELECT partitions FROM deployment

@@ -15,7 +15,7 @@ from shared.redis.log import Answer
 from shared.testing.oracle import expect
 from tests.integration.partition import set_up
 
-ALL = ["0001_initial", "0002_time_partitions"]
+ALL = ["0001_initial", "0002_time_partitions", "0003_gaps"]
 TABLES = {"ticks", "enriched", "dropped", "cursors", "stream_events", "deployment", "schema_migrations"}
 
 
@@ -40,7 +40,7 @@ async def test_of_four_runs_at_once_one_applies(empty_database_url: str) -> None
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = [*migrating.migrations(), Migration(3, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")]
+    broken = [*migrating.migrations(), Migration(4, "broken", "CREATE TABLE half (x int); SELECT 1 / 0")]
     monkeypatch.setattr(migrating, "migrations", lambda: iter(broken))
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate_postgres(empty_database_url, 4)
@@ -57,7 +57,7 @@ async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty_dat
 async def test_a_database_of_a_newer_program_is_refused(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await migrate_postgres(empty_database_url, 4)
     monkeypatch.setattr(migrating, "migrations", lambda: iter([]))
-    with pytest.raises(SchemaError, match="0002"):
+    with pytest.raises(SchemaError, match="0003"):
         await migrate_postgres(empty_database_url, 4)
 
 

@@ -41,7 +41,7 @@ async def test_rows_keep_every_value_and_get_the_time_of_their_receipt(
     old: asyncpg.Connection, empty_database_url: str, table: str
 ) -> None:
     before = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]  # of the list above
-    assert await migrate_postgres(empty_database_url, 4) == ["0002_time_partitions"]
+    assert await migrate_postgres(empty_database_url, 4) == ["0002_time_partitions", "0003_gaps"]
     after = [dict(row) for row in await old.fetch(f"SELECT * FROM {table} ORDER BY seq")]
     moments = [row.pop("received") for row in after]
     assert after == before
@@ -97,7 +97,7 @@ async def test_a_migration_that_is_cut_off_leaves_the_old_layout_and_runs_again(
             await cut
     assert await old.fetchval("SELECT relkind FROM pg_class WHERE oid = 'ticks'::regclass") == b"r"
     assert await old.fetchval("SELECT count(*) FROM ticks") == len(IDS)
-    assert await migrate_postgres(empty_database_url, 4) == ["0002_time_partitions"]
+    assert await migrate_postgres(empty_database_url, 4) == ["0002_time_partitions", "0003_gaps"]
     assert await old.fetchval("SELECT count(*) FROM ticks WHERE received >= ts - $1::interval", timedelta(seconds=5)) == len(IDS)
 
 
