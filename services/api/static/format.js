@@ -18,6 +18,16 @@ export function average(text) {
   return `${grouped(whole)}.${decimals}`;
 }
 
+/** How many decimals a number has, written as text. */
+export function decimals(text) {
+  const point = String(text).indexOf(".");
+  return point < 0 ? 0 : String(text).length - point - 1;
+}
+
+/** An amount of shares, short: whole, or with the decimals it has. */
+export const volume = (amount) => amounts.format(amount);
+const amounts = new Intl.NumberFormat("en", { maximumFractionDigits: 2, notation: "compact" });
+
 function grouped(whole) {
   return whole.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
@@ -53,6 +63,14 @@ export function when(ms, now) {
 export const axisTime = (seconds) => clock.format(seconds * 1000);
 export const axisMoment = (seconds) => `${date.format(seconds * 1000)}, ${clock.format(seconds * 1000)}`;
 export const axisDate = (seconds) => date.format(seconds * 1000);
+export const axisMinute = (seconds) => hours.format(seconds * 1000);
+
+const utcDate = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
+const minute = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+/** The same of a bar of minutes or hours, and of a bar that is a day of UTC. */
+export const barMoment = (seconds) => minute.format(seconds * 1000);
+export const barDate = (seconds) => utcDate.format(seconds * 1000);
 
 function isSameDay(ms, now) {
   return new Date(ms).toDateString() === new Date(now).toDateString();

@@ -1,8 +1,9 @@
 /** Reads the REST service of the page's own host. What goes wrong becomes a `RestError` whose text says why. */
 
-import { parse } from "/static/feed.js";
-
 const PATIENCE_MS = 15_000;
+
+/** What stays text, as in the feed: a float would lose digits. */
+const DECIMALS = new Set(["price", "sma", "previous_price", "previous_sma", "open", "high", "low", "close", "volume"]);
 
 export class RestError extends Error {}
 
@@ -12,6 +13,13 @@ export async function read(path, signal) {
   const text = await response.text();
   if (!response.ok) throw new RestError(problemOf(text, response.status));
   return parse(text);
+}
+
+function parse(text) {
+  return JSON.parse(text, function (key, value, context) {
+    const isDecimal = typeof value === "number" && (DECIMALS.has(key) || Array.isArray(this));
+    return isDecimal ? (context?.source ?? String(value)) : value;
+  });
 }
 
 async function request(path, signal) {
@@ -47,3 +55,14 @@ export const readTicks = (ticker, parameters, signal) => read(`/api/stocks/${enc
 
 /** A page of alerts, newest first: `{items, next}`. */
 export const readAlerts = (parameters, signal) => read(`/api/alerts${query(parameters)}`, signal);
+
+/** Bars, oldest first: `{items}`. */
+export const readBars = (ticker, parameters, signal) => read(`/api/stocks/${encodeURIComponent(ticker)}/bars${query(parameters)}`, signal);
+
+/** Where ticks are missing, noticed last first: `{items}`. */
+export const readGaps = (ticker, signal) => read(`/api/stocks/${encodeURIComponent(ticker)}/gaps`, signal);
+
+/** A time as a parameter; null where there is none. */
+export function iso(ms) {
+  return Number.isFinite(ms) && ms !== null ? new Date(ms).toISOString() : null;
+}

@@ -113,7 +113,8 @@ async function configured() {
 /** What tests and curious readers may look at; nothing here changes anything. */
 window.tickstream = Object.freeze({
   chart: () => chartPanel.chart?.data ?? null,
-  ticks: () => chartPanel.history.series.ticks.map((tick) => ({ ...tick })),
+  ticks: () => (chartPanel.history.series.ticks ?? []).map((tick) => ({ ...tick })),
+  points: () => chartPanel.history.series.points(chartPanel.period).map((point) => ({ ...point })),
   isJoined: () => chartPanel.history.series.isJoined && chartPanel.history.series.newestStored !== null,
   prices: () => [...board.prices.values()].map((stock) => ({ ...stock })),
   alerts: () => board.alerts.newest.map((alert) => ({ ...alert })),

@@ -1,11 +1,12 @@
 /**
- * The ticks of the chosen ticker: history from REST joined with what comes live (the rule is in ticks.js), and its alerts.
+ * The ticks of the chosen ticker: history from REST joined with what comes live (the rule is in ticks.js).
  *
  * Live entries are taken from the moment of the choice, before history is asked for. History is asked again every second until both
  * are joined, then now and then, since live entries are conflated.
  */
 
-import { RestError, readAlerts, readTicks } from "/static/rest.js";
+import { RestError, iso, readTicks } from "/static/rest.js";
+import { Refill } from "/static/dashboard/chart/refill.js";
 import { TickSeries } from "/static/dashboard/chart/ticks.js";
 
 const PAGE = 1000;
@@ -13,43 +14,43 @@ const MOST_PAGES = 3;
 const ENOUGH_POINTS = 300;
 const JOIN_MS = 1_000;
 const SETTLE_MS = 5_000;
-const RETRY_MS = 5_000;
 
-export class History {
+export class TickHistory {
   series = new TickSeries();
-  /** Id to alert, of the chosen ticker. */
-  alerts = new Map();
   ticker = null;
-  /** How many prices an average has; null until the REST service told. */
-  period = null;
   #changed;
-  #tell;
-  #abort = null;
-  #timer = null;
+  #refill;
+  #older = null;
+  #isAll = false;
 
   /** `changed()` is called when there is something else to draw; `tell(text)` says what is missing, empty when nothing is. */
   constructor(changed, tell) {
     this.#changed = changed;
-    this.#tell = tell;
+    this.#refill = new Refill((signal) => this.#read(signal), (reason) => tell(reason && `No history: ${reason}`));
   }
 
   /** Follow another ticker; `latest` is its newest entry, if one is known. */
   choose(ticker, latest) {
+    this.end();
     this.ticker = ticker;
-    this.#forget();
+    this.series.clear();
     if (latest) this.series.add(latest);
     this.#changed();
-    this.#refill();
+    this.#refill.begin();
   }
 
-  #forget() {
-    this.series.clear();
-    this.alerts.clear();
+  /** Follow nobody. */
+  end() {
+    this.ticker = null;
+    this.#refill.end();
+    this.#older?.abort();
+    this.#older = null;
+    this.#isAll = false;
   }
 
   /** The gateway replaced everything; with `isLost`, because Redis lost entries. */
   replace(isLost) {
-    if (isLost) this.#forget();
+    if (isLost) this.series.clear();
     else this.series.dropLive();
     this.resume();
   }
@@ -60,12 +61,6 @@ export class History {
     this.#changed();
   }
 
-  /** Take a live alert of the chosen ticker. */
-  addAlert(alert) {
-    this.alerts.set(alert.id, alert);
-    this.#changed();
-  }
-
   /** The connection was lost: ticks may be missing from here on. */
   break() {
     this.series.break();
@@ -73,37 +68,41 @@ export class History {
 
   /** The connection is back: read what was missed. */
   resume() {
-    if (this.ticker) this.#refill();
+    if (this.ticker) this.#refill.begin();
   }
 
-  async #refill() {
-    clearTimeout(this.#timer);
-    this.#abort?.abort();
-    const abort = (this.#abort = new AbortController());
-    let waitMs = RETRY_MS;
+  /** The second, as a point's time, that a moment is drawn in. */
+  beginOf(at) {
+    return Math.floor(at / 1000);
+  }
+
+  /** Read what lies before the oldest tick, once at a time; resolve to whether there was any. */
+  async readOlder() {
+    if (this.#isAll || this.#older || this.series.newestStored === null) return false;
+    const { signal } = (this.#older = new AbortController());
     try {
-      await this.#read(abort.signal);
-      this.#tell("");
-      waitMs = this.series.isJoined ? SETTLE_MS : JOIN_MS;
+      // The rows of the oldest moment again: the page before may have ended between two of them.
+      const { items, next } = await readTicks(this.ticker, { limit: PAGE, end: iso(this.series.oldest + 1) }, signal);
+      if (signal.aborted) return false;
+      this.#isAll = next === null;
+      this.series.prepend(items);
+      this.#changed();
+      return items.length > 0;
     } catch (error) {
-      if (abort.signal.aborted) return;
-      if (!(error instanceof RestError)) throw error;
-      this.#tell(`No history: ${error.message}`);
+      if (!signal.aborted && !(error instanceof RestError)) throw error;
+      return false;
+    } finally {
+      if (!signal.aborted) this.#older = null;
     }
-    this.#timer = setTimeout(() => this.#refill(), waitMs);
   }
 
   async #read(signal) {
     const since = this.series.newestStored;
     const { rows, isWhole } = await this.#readTicks(since, signal);
-    const { items } = await readAlerts({ ticker: this.ticker, limit: PAGE, start: iso(since ?? Date.parse(rows.at(-1)?.ts ?? "")) }, signal);
+    if (signal.aborted) return SETTLE_MS;
     this.series.settle(rows, isWhole);
-    items.forEach((alert) => this.#noteAlert(alert));
     this.#changed();
-  }
-
-  #noteAlert(alert) {
-    this.alerts.set(alert.id, { ...alert, at: Date.parse(alert.ts) });
+    return this.series.isJoined ? SETTLE_MS : JOIN_MS;
   }
 
   /** Rows from `since` on, or enough to draw; `isWhole` unless there were more than fit. */
@@ -120,8 +119,4 @@ export class History {
     }
     return { rows, isWhole: since === null || !cursor };
   }
-}
-
-function iso(ms) {
-  return Number.isFinite(ms) && ms !== null ? new Date(ms).toISOString() : null;
 }

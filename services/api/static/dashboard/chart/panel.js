@@ -1,45 +1,85 @@
-/** The panel of the chosen ticker: the chart, its legend, and what is missing of its history. */
+/** The panel of the chosen ticker: wires history, marks, the drawing, the legend, the card of a crossover, and the keyboard. */
 
+import { BarHistory } from "/static/dashboard/chart/bar_history.js";
 import { openChart } from "/static/dashboard/chart/chart.js";
-import { History } from "/static/dashboard/chart/history.js";
-import { average, axisMoment, price } from "/static/format.js";
+import { EvidenceCard, told } from "/static/dashboard/chart/evidence.js";
+import { placed, words } from "/static/dashboard/chart/gaps.js";
+import { TickHistory } from "/static/dashboard/chart/history.js";
+import { TICKS, bindIntervals, intervalOf } from "/static/dashboard/chart/intervals.js";
+import { bindKeys } from "/static/dashboard/chart/keys.js";
+import { Legend, partsOfBar, partsOfTick } from "/static/dashboard/chart/legend.js";
+import { Marks } from "/static/dashboard/chart/marks.js";
+import { axisMoment } from "/static/format.js";
+
+const PARTS = ["chart", "legend", "chart-title", "chart-note", "intervals", "chart-live", "chart-card", "chart-gaps", "chart-said", "attribution"];
 
 export class ChartPanel {
   history;
+  marks;
   /** Null until the library is there, and where it is not installed. */
   chart = null;
   #board;
   #view;
+  #redraw;
   #parts;
+  #legend;
+  #card;
+  #period = null;
+  #interval;
+  #points = [];
+  /** Alerts by the points that they fall on, oldest first: `{alert, index}`. */
+  #placedAlerts = [];
+  #placedAs = "";
+  #gapsListed = null;
+  /** Time of the point that the reader points at, or null. */
   #pointed = null;
 
   /** `place` is the panel's section; `redraw()` asks for a frame. */
   constructor(place, board, view, redraw) {
-    this.#board = board;
-    this.#view = view;
-    const part = (id) => place.querySelector(`#${id}`);
-    this.#parts = { title: part("chart-title"), canvas: part("chart"), legend: part("legend"), note: part("chart-note"), logo: part("attribution") };
-    this.history = new History(redraw, (text) => (this.#parts.note.textContent = text));
+    [this.#board, this.#view, this.#redraw] = [board, view, redraw];
+    this.#parts = Object.fromEntries(PARTS.map((id) => [id, place.querySelector(`#${id}`)]));
+    this.#legend = new Legend(this.#parts.legend);
+    this.marks = new Marks(redraw);
+    this.#card = new EvidenceCard(this.#parts["chart-card"], place, (alert, signal) => this.marks.evidenceOf(alert, signal), () => this.#parts.chart.focus());
+    this.#takeInterval();
+    bindIntervals(this.#parts.intervals, view);
+    bindKeys(this.#parts.chart, this.#keys());
+    this.#parts.chart.addEventListener("blur", () => this.#point(null));
+    this.#parts["chart-live"].addEventListener("click", () => this.#goLive());
     view.on(["ticker"], () => this.#choose());
-    openChart(this.#parts.canvas).then((chart) => this.#onChart(chart, redraw), () => this.#onNoChart());
+    view.on(["interval"], () => this.#switch());
+    openChart(this.#parts.chart).then((chart) => this.#onChart(chart), () => this.#onNoChart());
   }
 
   /** The number of prices in an average, once it is known. */
   set period(period) {
-    this.history.period = period;
+    this.#period = period;
+    this.#redraw();
+  }
+
+  get period() {
+    return this.#period;
   }
 
   /** Take a live update and its alerts, those that are new to the board. */
   hear(update, alerts) {
     this.#choose();
-    if (!update.isReplaced && update.isSnapshot) this.history.resume();
-    if (update.stocks.some(({ ticker }) => ticker === this.history.ticker)) this.history.add(this.#board.prices.get(this.history.ticker));
-    alerts.filter((alert) => alert.ticker === this.history.ticker).forEach((alert) => this.history.addAlert(alert));
+    if (!update.isReplaced && update.isSnapshot) this.#resume();
+    const { ticker } = this.history;
+    if (update.stocks.some((stock) => stock.ticker === ticker)) this.history.add(this.#board.prices.get(ticker));
+    alerts.filter((alert) => alert.ticker === ticker).forEach((alert) => this.marks.add(alert));
   }
 
   /** The gateway replaced everything; with `isLost`, because Redis lost entries. Called before `hear`. */
   replace(isLost) {
     this.history.replace(isLost);
+    if (isLost) this.marks.forget();
+    this.marks.resume();
+  }
+
+  #resume() {
+    this.history.resume();
+    this.marks.resume();
   }
 
   /** The connection was lost. */
@@ -49,51 +89,222 @@ export class ChartPanel {
 
   draw() {
     if (!this.history.ticker) return;
-    this.chart?.show(this.history.series.points(this.history.period), this.history.alerts.values());
+    this.#points = this.history.series.points(this.#period);
+    this.#placeAlerts();
+    this.#showGaps();
     this.#showLegend();
+  }
+
+  /** Show the card of an alert of any ticker, where the chart has it; the alert list calls this. */
+  showAlert(alert) {
+    this.#view.set({ ticker: alert.ticker });
+    const index = this.#indexOf(alert.at);
+    if (index >= 0) this.chart?.lookAt(index);
+    this.#card.open(alert, index < 0 ? null : (this.chart?.xOf(index) ?? null), true);
+  }
+
+  /* The choice */
+
+  #takeInterval() {
+    this.#interval = intervalOf(this.#view);
+    const tell = (text) => this.#tell(text);
+    this.history = this.#isTicks ? new TickHistory(this.#redraw, tell) : new BarHistory(this.#interval, this.#redraw, tell);
+  }
+
+  get #isTicks() {
+    return this.#interval === TICKS;
+  }
+
+  #tell(text) {
+    if (this.#parts["chart-note"].textContent !== text) this.#parts["chart-note"].textContent = text;
   }
 
   #choose() {
     const ticker = this.#view.get("ticker");
     if (ticker === this.history.ticker || !this.#board.prices.has(ticker)) return;
-    this.#parts.title.textContent = ticker;
-    this.#parts.canvas.setAttribute("aria-label", `Prices of ${ticker} over time`);
-    this.chart?.clear();
+    this.marks.choose(ticker);
+    this.#begin(ticker);
+  }
+
+  #switch() {
+    const { ticker } = this.history;
+    if (intervalOf(this.#view) === this.#interval) return;
+    this.history.end();
+    this.#takeInterval();
+    if (ticker) this.#begin(ticker);
+  }
+
+  #begin(ticker) {
+    this.#parts["chart-title"].textContent = ticker;
+    this.#parts.chart.setAttribute("aria-label", `Chart of ${ticker}, ${this.#isTicks ? "every tick" : `bars of ${this.#interval}`}`);
+    this.#tell("");
+    this.#card.close();
+    [this.#pointed, this.#placedAs, this.#placedAlerts] = [null, "", []];
+    this.#legend.clear();
+    this.chart?.clear(this.#seconds);
     this.history.choose(ticker, this.#board.prices.get(ticker));
   }
 
-  #onChart(opened, redraw) {
+  /** Seconds of a bar; 0: ticks. */
+  get #seconds() {
+    return this.#isTicks ? 0 : this.history.series.lengthMs / 1000;
+  }
+
+  /* The drawing */
+
+  #onChart(opened) {
     this.chart = opened;
-    this.#parts.logo.hidden = false;
-    opened.onPointed((point) => {
-      this.#pointed = point;
-      this.#showLegend();
+    this.#parts.attribution.hidden = false;
+    opened.clear(this.#seconds);
+    opened.on({
+      pointed: (event) => this.#onPointer(event),
+      clicked: (event) => this.#onClick(event),
+      scrolled: (isAway) => (this.#parts["chart-live"].hidden = !isAway),
+      wantsOlder: () => this.#readOlder(),
     });
-    redraw();
+    this.#redraw();
   }
 
   #onNoChart() {
-    this.#parts.canvas.classList.add("empty");
-    this.#parts.canvas.textContent = "The chart library is not installed: `make assets` fetches it. Everything else works.";
+    this.#parts.chart.classList.add("empty");
+    this.#parts.chart.textContent = "The chart library is not installed: `make assets` fetches it. Everything else works.";
   }
 
-  /** The point under the pointer, else the newest entry. */
+  async #readOlder() {
+    if (await this.history.readOlder()) await this.marks.reach(this.history.series.oldest);
+  }
+
+  #goLive() {
+    this.chart.goLive();
+    this.#parts.chart.focus();
+  }
+
+  #placeAlerts() {
+    const key = [this.marks.version, this.#points.length, this.#points[0]?.time].join();
+    if (key === this.#placedAs) return;
+    this.#placedAs = key;
+    const found = [...this.marks.alerts.values()].map((alert) => ({ alert, index: this.#indexOf(alert.at) }));
+    this.#placedAlerts = found.filter(({ index }) => index >= 0).sort((a, b) => a.alert.at - b.alert.at || a.alert.seq - b.alert.seq);
+  }
+
+  /** Index of the point that a moment falls into, or -1. */
+  #indexOf(at) {
+    const time = this.history.ticker ? this.history.beginOf(at) : null;
+    const index = firstFrom(this.#points, time);
+    return this.#points[index]?.time === time ? index : -1;
+  }
+
+  #showGaps() {
+    const gaps = placed(this.marks.gaps, this.#points, (ms) => this.history.beginOf(ms));
+    this.chart?.breakAfter(gaps.filter(({ from, to }) => from < to).map(({ from }) => this.#points[from].time));
+    this.chart?.show(this.#points, this.history.series.decimals, this.#placedAlerts, gaps);
+    this.#listGaps();
+  }
+
+  /** In words, for who cannot see the bands. */
+  #listGaps() {
+    if (this.#gapsListed === this.marks.gaps) return;
+    this.#gapsListed = this.marks.gaps;
+    this.#parts["chart-gaps"].replaceChildren(...this.marks.gaps.map((gap) => Object.assign(document.createElement("li"), { textContent: sentenceOf(gap) })));
+    this.#parts["chart-gaps"].hidden = this.marks.gaps.length === 0;
+  }
+
+  /* The reader */
+
+  #onPointer(event) {
+    if (event === undefined || this.#card.isHeld) return;
+    this.#pointed = event ? (this.#points[event.index]?.time ?? null) : null;
+    this.#showLegend();
+    const alert = event?.alert && this.marks.alerts.get(event.alert);
+    if (alert) this.#card.open(alert, event.x);
+    else this.#card.close();
+  }
+
+  #onClick(event) {
+    const alert = event && (this.marks.alerts.get(event.alert) ?? this.#newestAlertAt(event.index));
+    if (alert) this.#card.open(alert, event.x, true);
+    else this.#card.close();
+  }
+
+  #newestAlertAt(index) {
+    return this.#placedAlerts.findLast((placed) => placed.index === index)?.alert;
+  }
+
+  #keys() {
+    return {
+      step: (by) => this.#point(this.#here(by) + by),
+      jump: (by) => this.#jump(by),
+      end: (side) => this.#point(side < 0 ? 0 : this.#points.length - 1),
+      zoom: (by) => this.chart?.zoom(by),
+      fit: () => this.chart?.fit(),
+      open: () => this.#openHere(),
+      leave: () => (this.#card.close(), this.#point(null)),
+    };
+  }
+
+  /** Index of the point that the crosshair stands on; where it stands nowhere, a step leads to the newest. */
+  #here(by = 0) {
+    const index = this.#pointed === null ? -1 : firstFrom(this.#points, this.#pointed);
+    return index < 0 ? this.#points.length - 1 - by : index;
+  }
+
+  #jump(by) {
+    const here = this.#pointed === null ? this.#points.length : this.#here();
+    const isAhead = ({ index }) => (by > 0 ? index > here : index < here);
+    const found = by > 0 ? this.#placedAlerts.find(isAhead) : this.#placedAlerts.findLast(isAhead);
+    if (found) this.#point(found.index);
+  }
+
+  #openHere() {
+    const alert = this.#pointed !== null && this.#newestAlertAt(this.#here());
+    if (alert) this.showAlert(alert);
+  }
+
+  /** Put the crosshair on a point, and say what is there; null takes it away. */
+  #point(index) {
+    const point = index === null ? null : this.#points[Math.max(0, Math.min(this.#points.length - 1, index))];
+    this.#pointed = point?.time ?? null;
+    const here = point ? this.#here() : null;
+    this.chart?.point(here);
+    this.#showLegend();
+    const alert = point && this.#newestAlertAt(here);
+    if (alert) this.#card.open(alert, this.chart?.xOf(here) ?? null);
+    else if (!this.#card.isHeld) this.#card.close();
+    this.#parts["chart-said"].textContent = point ? `${this.#parts.legend.innerText.replace(/\s+/g, " ")}. ${alert ? told(alert) : ""}` : "";
+  }
+
+  /** The point under the pointer, else the newest. */
   #showLegend() {
     const newest = this.#board.prices.get(this.history.ticker);
-    if (!newest) return;
-    const point = this.#pointed;
-    const shown = point ? { price: String(point.price), sma: point.sma === null ? null : String(point.sma) } : newest;
-    this.#parts.legend.replaceChildren(
-      legendPart("price", price(shown.price)),
-      legendPart("sma", `SMA ${average(shown.sma)}`),
-      legendPart("time", point ? axisMoment(point.time) : ""),
-    );
+    if (!newest || !this.#points.length) return;
+    const time = this.#pointed ?? this.#points.at(-1).time;
+    const shown = this.history.series.at(time);
+    if (!shown) return;
+    const spoken = this.chart?.momentOf(time) ?? "";
+    if (this.#isTicks) this.#legend.show(partsOfTick(this.#pointed === null ? { ...shown, price: newest.price, sma: newest.sma } : shown, spoken, this.#missing));
+    else this.#legend.show(partsOfBar(shown, spoken, this.#period, this.#missing));
+  }
+
+  /** How many more prices, or bars, there have to be before there is an average. */
+  get #missing() {
+    const { series } = this.history;
+    return this.#pointed === null && this.#period ? this.#period - (this.#isTicks ? series.ticks.length : series.length) : 0;
   }
 }
 
-function legendPart(className, text) {
-  const element = document.createElement("span");
-  element.className = className;
-  element.textContent = text;
-  return element;
+/** Index of the first point from a time on. */
+function firstFrom(points, time) {
+  let [low, high] = [0, points.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (points[middle].time < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function sentenceOf(gap) {
+  const of = (text) => axisMoment(Date.parse(text) / 1000);
+  const where = [gap.after && `after ${of(gap.after)}`, gap.before && `before ${of(gap.before)}`].filter(Boolean).join(" and ");
+  return `${words(gap)}${where && `, ${where}`}; noticed ${of(gap.noticed)}`;
 }

@@ -1,0 +1,77 @@
+/** What the chart shows of one point, in words and figures; each figure has its place and width, so that nothing moves. */
+
+import { average, price, volume } from "/static/format.js";
+
+const BAR = [["open", "O"], ["high", "H"], ["low", "L"], ["close", "C"]];
+
+export class Legend {
+  #place;
+  #parts = new Map();
+  #shape = "";
+  #widest = 0;
+
+  constructor(place) {
+    this.#place = place;
+  }
+
+  /** Begin anew: figures of another ticker may need less room. */
+  clear() {
+    this.#widest = 0;
+    this.#shape = "";
+    this.#place.replaceChildren();
+  }
+
+  /** Show parts, `[[name, label, text], …]`. */
+  show(parts) {
+    const shape = parts.map(([name, label]) => `${name} ${label}`).join();
+    if (shape !== this.#shape) this.#build(parts, shape);
+    for (const [name, , text] of parts) {
+      const element = this.#parts.get(name);
+      if (element.textContent !== text) element.textContent = text;
+    }
+    this.#widen(parts);
+  }
+
+  #build(parts, shape) {
+    this.#shape = shape;
+    this.#parts = new Map();
+    this.#place.replaceChildren(...parts.map(([name, label]) => this.#part(name, label)));
+  }
+
+  #part(name, label) {
+    const [element, value] = [document.createElement("span"), document.createElement("span")];
+    element.className = name;
+    value.className = "value";
+    if (label) element.append(Object.assign(document.createElement("span"), { className: "label", textContent: label }), " ");
+    element.append(value);
+    this.#parts.set(name, value);
+    return element;
+  }
+
+  #widen(parts) {
+    const widest = Math.max(...parts.filter(([name]) => name !== "time" && name !== "average").map(([, , text]) => text.length));
+    if (widest <= this.#widest) return;
+    this.#widest = widest;
+    this.#place.style.setProperty("--figure", `${widest}ch`);
+  }
+}
+
+/** Parts of a tick, `{price, sma, volume}`. */
+export function partsOfTick(tick, moment, missing) {
+  return [["price", "", price(tick.price)], ...averagePart(tick.sma, "SMA", missing, "price"), ...volumePart(tick.volume), ["time", "", moment]];
+}
+
+/** Parts of a bar. */
+export function partsOfBar(bar, moment, period, missing) {
+  const prices = BAR.map(([name, label]) => [name, label, price(bar[name])]);
+  return [...prices, ...averagePart(bar.sma, `SMA ${period ?? ""} of closes`, missing, "bar"), ...volumePart(bar.volume), ["time", "", moment]];
+}
+
+function averagePart(sma, label, missing, unit) {
+  if (sma == null && missing > 0) return [["average", "", `SMA after ${missing} more ${unit}${missing === 1 ? "" : "s"}`]];
+  return [["sma", label, average(sma)]];
+}
+
+function volumePart(amount) {
+  return amount == null ? [] : [["volume", "Vol", volume(Number(amount))]];
+}
