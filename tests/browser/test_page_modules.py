@@ -1,6 +1,7 @@
 """The pure modules of the page, run where they run: prices and their direction, alerts once, history and live joined."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,93 @@ async def test_a_second_is_drawn_as_its_last_tick_with_the_average_of_the_ticks(
     rows = [row(2100, "8"), row(1900, "4"), row(1100, "2")]
     points = (await modules.run(SERIES, [["settle", rows]]))["points"]
     assert points == [{"time": 1, "price": 4, "sma": 3}, {"time": 2, "price": 8, "sma": 6}]
+
+
+async def test_a_live_tick_changes_the_last_point_alone(modules: Visit) -> None:
+    seconds = """async () => {
+      const { TickSeries } = await import("/static/dashboard/chart/ticks.js");
+      const series = new TickSeries();
+      for (let second = 0; second < 9; second++) series.add({ at: second * 1000, price: "1", sma: null });
+      const before = series.points(2);
+      series.add({ at: 8500, price: "2", sma: null });
+      series.add({ at: 9500, price: "3", sma: null });
+      const points = series.points(2);
+      return { same: points.map((point, index) => point === before[index]), last: points.slice(-2) };
+    }"""
+    seen = await modules.run(seconds)
+    assert seen["same"] == [True] * 8 + [False] * 2
+    assert seen["last"] == [{"time": 8, "price": 2, "sma": None}, {"time": 9, "price": 3, "sma": None}]
+
+
+async def test_points_made_bit_by_bit_are_those_made_at_once(modules: Visit) -> None:
+    first, then = [row(3500, "3"), row(2500, "5"), row(2000, "2")], [row(5000, "6"), row(4100, "4"), row(3900, "9"), row(3500, "3")]
+    lives = [["add", live(4100, "4")], ["add", live(2700, "7")]]
+    steps = [["settle", first], *lives, ["settle", then], ["prepend", [row(2000, "2"), row(1000, "1")]]]
+    bit_by_bit = """async (steps) => {
+      const { TickSeries } = await import("/static/dashboard/chart/ticks.js");
+      const series = new TickSeries();
+      for (const [what, argument] of steps) (series[what](argument), series.points(2));
+      return series.points(2);
+    }"""
+    points = await modules.run(bit_by_bit, steps)
+    assert points == (await modules.run(SERIES, steps))["points"]
+    assert [point["time"] for point in points] == [1, 2, 3, 4, 5]
+
+
+async def test_the_volume_of_a_second_is_that_of_its_ticks(modules: Visit) -> None:
+    rows = [row(2100, "8"), {**row(1900, "4"), "volume": "1.5"}, {**row(1100, "2"), "volume": "2"}]
+    points = (await modules.run(SERIES, [["settle", rows]]))["points"]
+    assert [point.get("volume") for point in points] == [3.5, None]
+
+
+GAPS = """async ([gaps, times, length]) => {
+  const { placed } = await import("/static/dashboard/chart/gaps.js");
+  const points = times.map((time) => ({ time }));
+  return placed(gaps, points, (ms) => Math.floor(ms / 1000 / length) * length).map(({ from, to, text }) => [from, to, text]);
+}"""
+
+
+def gap(after: int | None, before: int | None, kind: str = "gap", ticks: int | None = 12) -> dict[str, object]:
+    ends = [moment and f"1970-01-01T00:{moment // 60:02d}:{moment % 60:02d}.500Z" for moment in (after, before)]
+    return {"kind": kind, "ticks": ticks, "after": ends[0], "before": ends[1]}
+
+
+@pytest.mark.parametrize(
+    ("gaps", "length", "shown"),
+    [
+        ([gap(2, 5)], 1, [[1, 2, "up to 12 ticks lost (gap)"]]),
+        ([gap(2, 5, ticks=1)], 1, [[1, 2, "up to 1 tick lost (gap)"]]),
+        ([gap(5, 5, "rewind")], 1, [[2, 2, "Redis came back without 12 ticks (rewind)"]]),
+        ([gap(2, 5, "reset", None)], 1, [[1, 2, "Redis came back empty (reset)"]]),
+        ([gap(None, 1), gap(6, None), gap(6, 9)], 1, []),
+        ([gap(1, 2)], 60, []),
+        ([gap(61, 62), gap(63, 150)], 60, [[0, 0, "up to 12 ticks lost (gap)"], [0, 1, "up to 12 ticks lost (gap)"]]),
+    ],
+)
+async def test_a_gap_lies_between_the_points_on_its_two_sides(modules: Visit, gaps: list[Any], length: int, shown: list[Any]) -> None:
+    times = [1, 2, 5, 6] if length == 1 else [60, 120]
+    assert await modules.run(GAPS, [gaps, times, length]) == shown
+
+
+async def test_the_words_of_a_crossover_tell_the_evidence(modules: Visit) -> None:
+    told = """async (alert) => (await import("/static/dashboard/chart/evidence.js")).told(alert)"""
+    crossed = {"ticker": "V", "direction": "bullish", "price": "12.5", "sma": "12.25", "previous_price": "12", "previous_sma": "12.1"}
+    assert await modules.run(told, crossed) == (
+        "V crossed bullish: price 12.50, average 12.25. The price was below its average, it is above since. "
+        "Before, the price was 12.00 and the average 12.10."
+    )
+
+
+async def test_keys_move_along_the_chart_and_those_of_the_browser_stay_its_own(modules: Visit) -> None:
+    keys = """async (keys) => {
+      const { actionOf } = await import("/static/dashboard/chart/keys.js");
+      return keys.map((key) => actionOf(key) ?? null);
+    }"""
+    pressed = [
+        {"key": "ArrowLeft"},
+        {"key": "ArrowRight", "shiftKey": True},
+        {"key": "+", "shiftKey": True},
+        {"key": "ArrowLeft", "altKey": True},
+        {"key": "x"},
+    ]
+    assert await modules.run(keys, pressed) == [["step", -1], ["jump", 1], ["zoom", 1], None, None]

@@ -1,4 +1,4 @@
-/** Draws gaps over the whole height of the chart: a hatched band between the two points, and what was lost in words. */
+/** Draws gaps over the whole height of the chart: a hatched band between the two points, or over the one, and what was lost in words. */
 
 const LEAST_WIDTH = 8;
 const HATCH = 6;
@@ -40,7 +40,8 @@ export class GapBands {
     let free = -Infinity;
     for (const { from, to, text } of this.#bands) {
       const scale = this.#chart.timeScale();
-      const [left, right] = spread(scale.logicalToCoordinate(from), scale.logicalToCoordinate(to));
+      const least = from === to ? scale.options().barSpacing : 0;
+      const [left, right] = spread(scale.logicalToCoordinate(from), scale.logicalToCoordinate(to), Math.max(LEAST_WIDTH, least));
       if (right < 0 || left > mediaSize.width) continue;
       this.#hatch(context, left, right, mediaSize.height);
       free = this.#label(context, text, (left + right) / 2, mediaSize.width, free);
@@ -82,7 +83,7 @@ export class GapBands {
   }
 }
 
-function spread(left, right) {
-  const missing = Math.max(0, LEAST_WIDTH - (right - left)) / 2;
+function spread(left, right, least) {
+  const missing = Math.max(0, least - (right - left)) / 2;
   return [left - missing, right + missing];
 }

@@ -83,17 +83,18 @@ class Chart {
   }
 
   /**
-   * Call these: `pointed({index, alert, x})` when the pointer moves, null when it leaves; `clicked` likewise; `scrolled(isAway)` when
-   * the newest point goes out of sight or comes back; `wantsOlder()` near the oldest.
+   * Call these: `pointed({time, alert, x, isPlaced})` when the crosshair moves, `time` null when it leaves, `isPlaced` when it was not
+   * the pointer that moved it; `clicked` likewise; `scrolled(isAway)` when the newest point goes out of sight or comes back;
+   * `wantsOlder()` near the oldest.
    */
   on(hears) {
     this.#hears = hears;
   }
 
-  #pointed({ time, logical, point, hoveredObjectId, hoveredInfo, sourceEvent }) {
-    if (!sourceEvent) return undefined;
-    if (!point || time === undefined) return null;
-    return { index: logical, alert: hoveredInfo?.objectId ?? hoveredObjectId ?? null, x: point.x };
+  #pointed({ time, point, hoveredObjectId, sourceEvent }) {
+    const isPlaced = sourceEvent === undefined;
+    if (!point || time === undefined) return { time: null, alert: null, isPlaced };
+    return { time, alert: hoveredObjectId ?? null, x: point.x, isPlaced };
   }
 
   #onRange(range) {
@@ -125,10 +126,13 @@ class Chart {
     const same = commonLength(this.#drawn, points);
     if (this.#isContinued(points, same)) points.slice(same).forEach((point) => this.#put(point));
     else this.#replace(points);
+    const isSameLength = this.#drawn.length === points.length;
     this.#drawn = points;
     this.#mark(points, alerts);
     if (!this.#isViewKept && points.length) this.#lookAtNewest(points);
     this.#isViewKept ||= points.length >= MOST_IN_SIGHT;
+    // What the library told of the range while it took the points was of the number of points before.
+    if (!isSameLength) this.#onRange(this.#chart.timeScale().getVisibleLogicalRange());
   }
 
   /** Whether only a few drawn points differ, or points follow them: the library takes those without drawing all anew. */
@@ -270,7 +274,8 @@ class Chart {
 
   /** Show the newest, and go with it. */
   goLive() {
-    this.#chart.timeScale().scrollToRealTime();
+    // Not scrollToRealTime: its motion ends with the next price.
+    this.#chart.timeScale().scrollToPosition(MARGIN_POINTS, false);
   }
 
   /** The moment of a point, in words. */

@@ -57,6 +57,7 @@ export class EvidenceCard {
   #show(alert) {
     this.#abort?.abort();
     this.#alert = alert;
+    this.#card.dataset.id = alert.id;
     this.#write(alert, "Reading the evidence …");
     this.#card.hidden = false;
     if (alert.window === undefined) this.#ask(alert);

@@ -33,6 +33,7 @@ export class ChartPanel {
   #gapsListed = null;
   /** Time of the point that the reader points at, or null. */
   #pointed = null;
+  #isByKey = false;
 
   /** `place` is the panel's section; `redraw()` asks for a frame. */
   constructor(place, board, view, redraw) {
@@ -211,18 +212,19 @@ export class ChartPanel {
 
   /* The reader */
 
-  #onPointer(event) {
-    if (event === undefined || this.#card.isHeld) return;
-    this.#pointed = event ? (this.#points[event.index]?.time ?? null) : null;
+  #onPointer({ time, alert: id, x, isPlaced }) {
+    if (this.#card.isHeld || (isPlaced && this.#isByKey)) return;
+    this.#isByKey = false;
+    this.#pointed = time;
     this.#showLegend();
-    const alert = event?.alert && this.marks.alerts.get(event.alert);
-    if (alert) this.#card.open(alert, event.x);
+    const alert = this.marks.alerts.get(id);
+    if (alert) this.#card.open(alert, x);
     else this.#card.close();
   }
 
-  #onClick(event) {
-    const alert = event && (this.marks.alerts.get(event.alert) ?? this.#newestAlertAt(event.index));
-    if (alert) this.#card.open(alert, event.x, true);
+  #onClick({ time, alert: id, x }) {
+    const alert = this.marks.alerts.get(id) ?? this.#newestAlertAt(firstFrom(this.#points, time));
+    if (alert && time !== null) this.#card.open(alert, x, true);
     else this.#card.close();
   }
 
@@ -264,6 +266,7 @@ export class ChartPanel {
   #point(index) {
     const point = index === null ? null : this.#points[Math.max(0, Math.min(this.#points.length - 1, index))];
     this.#pointed = point?.time ?? null;
+    this.#isByKey = point !== null;
     const here = point ? this.#here() : null;
     this.chart?.point(here);
     this.#showLegend();
