@@ -1,6 +1,6 @@
 """The chart on a whole deployment: bars as the database makes them, crossovers with their evidence, gaps as gaps."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -149,7 +149,7 @@ async def lose_ticks(deployment: Deployment, ticker: str) -> asyncpg.Record:
         )
 
     await deployment.pipeline.until(have_more_come, "more than a hundred ticks to be stored")
-    incarnation, first = await database.fetchrow(
+    ((incarnation, first),) = await database.fetch(
         "SELECT incarnation, seq - 80 FROM ticks WHERE partition = $1 AND incarnation > $2 ORDER BY seq DESC LIMIT 1", partition, EARLIER
     )
     for table in ("ticks", "enriched"):
@@ -164,6 +164,6 @@ async def lose_ticks(deployment: Deployment, ticker: str) -> asyncpg.Record:
         "FROM ticks WHERE ticker = $1 AND incarnation = $3",
         ticker, first, incarnation,
     )  # fmt: skip
-    assert isinstance(found["after"], datetime)
+    assert found is not None
     assert found["before"] - found["after"] > timedelta(0)
     return found

@@ -189,3 +189,17 @@ async def test_keys_move_along_the_chart_and_those_of_the_browser_stay_its_own(m
         {"key": "x"},
     ]
     assert await modules.run(keys, pressed) == [["step", -1], ["jump", 1], ["zoom", 1], None, None]
+
+
+LEGEND = """async ([price, bar]) => {
+  const { partsOfTick, partsOfBar } = await import("/static/dashboard/chart/legend.js");
+  const told = (parts) => parts.map(([, label, text]) => `${label} ${text}`.trim());
+  return [told(partsOfTick(price, "now", 3)), told(partsOfBar(bar, "then", 5, 1))];
+}"""
+
+
+async def test_the_legend_says_how_many_prices_an_average_waits_for_and_what_that_of_bars_is(modules: Visit) -> None:
+    bar = {"open": "1", "high": "2.5", "low": "0.75", "close": "2", "sma": "1.9", "volume": None}
+    told = await modules.run(LEGEND, [{"price": "7.125", "sma": None}, bar])
+    assert told[0] == ["7.125", "SMA after 3 more prices", "now"]
+    assert told[1] == ["O 1.00", "H 2.50", "L 0.75", "C 2.00", "SMA 5 of closes 1.90", "Vol –", "then"]

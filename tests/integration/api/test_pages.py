@@ -106,7 +106,7 @@ async def ask_raw(port: int, target: str) -> tuple[int, bytes]:
 async def test_the_openapi_document_names_what_there_is(api: Api) -> None:
     document = await api.json("/openapi.json")
     assert set(document["paths"]) == {
-        "/api/stocks", "/api/stocks/{ticker}", "/api/stocks/{ticker}/ticks", "/api/stocks/{ticker}/bars",
+        "/api/stocks", "/api/stocks/{ticker}", "/api/stocks/{ticker}/ticks", "/api/stocks/{ticker}/bars", "/api/stocks/{ticker}/gaps",
         "/api/alerts", "/api/market", "/healthz",
     }  # fmt: skip
     for path in document["paths"].values():

@@ -4,8 +4,9 @@
  * The newest two bars are read again every few seconds, and soon after a bar has ended, since live entries are conflated.
  */
 
-import { RestError, iso, readBars, readTicks } from "/static/rest.js";
+import { iso, readBars, readTicks } from "/static/rest.js";
 import { BarSeries, LENGTHS_MS } from "/static/dashboard/chart/bars.js";
+import { Older } from "/static/dashboard/chart/older.js";
 import { Refill } from "/static/dashboard/chart/refill.js";
 
 /** Bars of one answer: fewer where many ticks are in each, so that every answer is quick. */
@@ -20,8 +21,7 @@ export class BarHistory {
   #changed;
   #refill;
   #latestAt = null;
-  #older = null;
-  #isAll = false;
+  #older = new Older((signal) => this.#readOlder(signal));
 
   /** `interval` as in REST; `changed` and `tell` as those of the ticks. */
   constructor(interval, changed, tell) {
@@ -46,9 +46,7 @@ export class BarHistory {
   end() {
     this.ticker = null;
     this.#refill.end();
-    this.#older?.abort();
-    this.#older = null;
-    this.#isAll = false;
+    this.#older.forget();
   }
 
   /** The gateway replaced everything; with `isLost`, because Redis lost entries. */
@@ -82,22 +80,21 @@ export class BarHistory {
     return this.series.beginOf(at) / 1000;
   }
 
-  /** Read what lies before the oldest bar, once at a time; resolve to whether there was any. */
+  /** Whether there is nothing older than what is known. */
+  get isAll() {
+    return this.#older.isAll;
+  }
+
+  /** Read what lies before the oldest bar; resolve to whether there was any. */
   async readOlder() {
-    if (this.#isAll || this.#older || this.series.newestStored === null) return false;
-    const { signal } = (this.#older = new AbortController());
-    try {
-      const oldest = this.series.oldest;
-      const last = await this.#lastTickBefore(oldest, signal);
-      if (last === null) this.#isAll = true;
-      else await this.#readPage(this.series.beginOf(last), oldest, signal);
-      return !signal.aborted && last !== null;
-    } catch (error) {
-      if (!signal.aborted && !(error instanceof RestError)) throw error;
-      return false;
-    } finally {
-      if (!signal.aborted) this.#older = null;
-    }
+    return this.series.newestStored !== null && this.#older.go();
+  }
+
+  async #readOlder(signal) {
+    const oldest = this.series.oldest;
+    const last = await this.#lastTickBefore(oldest, signal);
+    if (last !== null) await this.#readPage(this.series.beginOf(last), oldest, signal);
+    return last !== null;
   }
 
   /** When the market was closed for long, the page before the oldest bar would be empty. */
@@ -122,6 +119,7 @@ export class BarHistory {
     const start = this.series.unsettledFrom ?? this.#pageBack(this.series.beginOf(this.#latestAt ?? Date.now()));
     const { items } = await readBars(this.ticker, { interval: this.#interval, start: iso(start) }, signal);
     if (signal.aborted) return SETTLE_MS;
+    this.#older.allow();
     this.series.settle(items, start);
     this.#changed();
     return this.series.isJoined ? SETTLE_MS : JOIN_MS;

@@ -28,6 +28,7 @@ export class BarSeries {
   /** The begin from which on points are to be made anew. */
   #touched = Infinity;
   #decimals = 0;
+  #hasVolume = false;
 
   constructor(lengthMs) {
     this.#lengthMs = lengthMs;
@@ -60,6 +61,11 @@ export class BarSeries {
   /** The most decimals that a price had. */
   get decimals() {
     return this.#decimals;
+  }
+
+  /** Whether the source tells volumes. */
+  get hasVolume() {
+    return this.#hasVolume;
   }
 
   get length() {
@@ -97,6 +103,7 @@ export class BarSeries {
     this.#begins = [];
     this.#firstLive = this.#newestStored = null;
     this.#decimals = 0;
+    this.#hasVolume = false;
     this.#touch(-Infinity);
   }
 
@@ -121,6 +128,7 @@ export class BarSeries {
     this.#touch(oldest);
     for (const [begin, { open, high, low, close, volume }] of bars) {
       this.#stored.set(begin, { open, high, low, close, volume });
+      this.#hasVolume ||= volume !== null;
       [high, low, close].forEach((price) => this.#note(begin, price));
     }
   }

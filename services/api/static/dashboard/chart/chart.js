@@ -119,9 +119,9 @@ class Chart {
     this.#chart.applyOptions({ timeScale: { secondsVisible: seconds === 0 } });
   }
 
-  /** Draw points, ascending, with so many decimals; the alerts of `marks` that fall on them; and gaps, `{from, to, text}`. */
-  show(points, decimals, alerts, gaps) {
-    this.#format(decimals, points);
+  /** Draw points, ascending, of a series with `{decimals, hasVolume}`; alerts, `{alert, index}`; and gaps, `{from, to, text}`. */
+  show(points, series, alerts, gaps) {
+    this.#format(series);
     this.#showGaps(gaps);
     const same = commonLength(this.#drawn, points);
     if (this.#isContinued(points, same)) points.slice(same).forEach((point) => this.#put(point));
@@ -170,8 +170,7 @@ class Chart {
     return volume === undefined ? { time } : { time, value: volume };
   }
 
-  #format(decimals, points) {
-    const hasVolume = points.at(-1)?.volume !== undefined || points.at(-2)?.volume !== undefined || this.#hasVolume;
+  #format({ decimals, hasVolume }) {
     if (hasVolume !== this.#hasVolume) this.#chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.12, bottom: hasVolume ? 0.2 : 0.12 } });
     this.#hasVolume = hasVolume;
     const precision = Math.max(LEAST_DECIMALS, decimals);
@@ -199,7 +198,7 @@ class Chart {
     this.#chart.timeScale().setVisibleLogicalRange({ from: last - clamp(points.length, LEAST_IN_SIGHT, MOST_IN_SIGHT), to: last + MARGIN_POINTS });
   }
 
-  /* Alerts: `{alert, index}`, where the point is that it falls on */
+  /* Alerts, and which point each falls on */
 
   #mark(points, alerts) {
     const key = `${alerts.map(({ alert }) => alert.id).join()} ${points[0]?.time}`;

@@ -110,7 +110,7 @@ export class EvidenceCard {
 }
 
 function evidenceText({ window }) {
-  return window ? `The ${window.length} prices of its average, the newest at the right:` : "What it was judged by cannot be shown: prices of its window are not stored any more.";
+  return window ? `The ${window.length} prices of its window:` : "What it was judged by cannot be shown: prices of its window are not stored any more.";
 }
 
 /** The window's prices as a line, its last point marked, and their average across. */

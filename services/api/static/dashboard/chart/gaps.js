@@ -1,5 +1,7 @@
 /** Losses of the history: where they lie among the points of a chart, and their words. Pure. */
 
+import { firstFrom } from "/static/dashboard/chart/points.js";
+
 /**
  * The gaps that points lie on both sides of: `{id, from, to, text}`, `from` and `to` indices of points, equal where both ends fall into
  * one. `beginOf(ms)` is the time in seconds of the point that a moment falls into.
@@ -11,7 +13,7 @@ export function placed(gaps, points, beginOf) {
 function placeOf(gap, points, beginOf) {
   if (!gap.before) return null;
   const end = beginOf(Date.parse(gap.before));
-  const to = points.findLastIndex((point) => point.time < end) + 1;
+  const to = firstFrom(points, end);
   if (to >= points.length) return null;
   const isWithin = gap.after !== null && points[to].time === end && beginOf(Date.parse(gap.after)) === end;
   if (to === 0 && !isWithin) return null;

@@ -5,7 +5,8 @@
  * are joined, then now and then, since live entries are conflated.
  */
 
-import { RestError, iso, readTicks } from "/static/rest.js";
+import { iso, readTicks } from "/static/rest.js";
+import { Older } from "/static/dashboard/chart/older.js";
 import { Refill } from "/static/dashboard/chart/refill.js";
 import { TickSeries } from "/static/dashboard/chart/ticks.js";
 
@@ -20,8 +21,7 @@ export class TickHistory {
   ticker = null;
   #changed;
   #refill;
-  #older = null;
-  #isAll = false;
+  #older = new Older((signal) => this.#readOlder(signal));
 
   /** `changed()` is called when there is something else to draw; `tell(text)` says what is missing, empty when nothing is. */
   constructor(changed, tell) {
@@ -43,9 +43,7 @@ export class TickHistory {
   end() {
     this.ticker = null;
     this.#refill.end();
-    this.#older?.abort();
-    this.#older = null;
-    this.#isAll = false;
+    this.#older.forget();
   }
 
   /** The gateway replaced everything; with `isLost`, because Redis lost entries. */
@@ -76,30 +74,31 @@ export class TickHistory {
     return Math.floor(at / 1000);
   }
 
-  /** Read what lies before the oldest tick, once at a time; resolve to whether there was any. */
+  /** Whether there is nothing older than what is known. */
+  get isAll() {
+    return this.#older.isAll;
+  }
+
+  /** Read what lies before the oldest tick; resolve to whether there was any. */
   async readOlder() {
-    if (this.#isAll || this.#older || this.series.newestStored === null) return false;
-    const { signal } = (this.#older = new AbortController());
-    try {
-      // The rows of the oldest moment again: the page before may have ended between two of them.
-      const { items, next } = await readTicks(this.ticker, { limit: PAGE, end: iso(this.series.oldest + 1) }, signal);
-      if (signal.aborted) return false;
-      this.#isAll = next === null;
-      this.series.prepend(items);
-      this.#changed();
-      return items.length > 0;
-    } catch (error) {
-      if (!signal.aborted && !(error instanceof RestError)) throw error;
-      return false;
-    } finally {
-      if (!signal.aborted) this.#older = null;
-    }
+    return this.series.newestStored !== null && this.#older.go();
+  }
+
+  async #readOlder(signal) {
+    const oldest = this.series.oldest;
+    // The rows of the oldest moment again: the page before may have ended between two of them.
+    const { items } = await readTicks(this.ticker, { limit: PAGE, end: iso(oldest + 1) }, signal);
+    if (signal.aborted) return false;
+    this.series.prepend(items);
+    this.#changed();
+    return this.series.oldest < oldest;
   }
 
   async #read(signal) {
     const since = this.series.newestStored;
     const { rows, isWhole } = await this.#readTicks(since, signal);
     if (signal.aborted) return SETTLE_MS;
+    this.#older.allow();
     this.series.settle(rows, isWhole);
     this.#changed();
     return this.series.isJoined ? SETTLE_MS : JOIN_MS;

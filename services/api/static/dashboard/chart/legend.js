@@ -4,6 +4,9 @@ import { average, price, volume } from "/static/format.js";
 
 const BAR = [["open", "O"], ["high", "H"], ["low", "L"], ["close", "C"]];
 
+/** Parts whose figures are no prices. */
+const OWN_WIDTH = new Set(["time", "average", "volume"]);
+
 export class Legend {
   #place;
   #parts = new Map();
@@ -49,7 +52,7 @@ export class Legend {
   }
 
   #widen(parts) {
-    const widest = Math.max(...parts.filter(([name]) => name !== "time" && name !== "average").map(([, , text]) => text.length));
+    const widest = Math.max(...parts.filter(([name]) => !OWN_WIDTH.has(name)).map(([, , text]) => text.length));
     if (widest <= this.#widest) return;
     this.#widest = widest;
     this.#place.style.setProperty("--figure", `${widest}ch`);
@@ -72,6 +75,7 @@ function averagePart(sma, label, missing, unit) {
   return [["sma", label, average(sma)]];
 }
 
+/** Undefined: the source has none; null: not told yet. */
 function volumePart(amount) {
-  return amount == null ? [] : [["volume", "Vol", volume(Number(amount))]];
+  return amount === undefined ? [] : [["volume", "Vol", amount === null ? "–" : volume(amount)]];
 }

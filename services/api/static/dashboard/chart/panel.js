@@ -9,9 +9,13 @@ import { TICKS, bindIntervals, intervalOf } from "/static/dashboard/chart/interv
 import { bindKeys } from "/static/dashboard/chart/keys.js";
 import { Legend, partsOfBar, partsOfTick } from "/static/dashboard/chart/legend.js";
 import { Marks } from "/static/dashboard/chart/marks.js";
+import { firstFrom } from "/static/dashboard/chart/points.js";
 import { axisMoment } from "/static/format.js";
 
 const PARTS = ["chart", "legend", "chart-title", "chart-note", "intervals", "chart-live", "chart-card", "chart-gaps", "chart-said", "attribution"];
+
+/** Fewer leave the chart bare, and an average without the prices it needs: older ones are read without being asked for. */
+const LEAST_POINTS = 60;
 
 export class ChartPanel {
   history;
@@ -30,6 +34,7 @@ export class ChartPanel {
   /** Alerts by the points that they fall on, oldest first: `{alert, index}`. */
   #placedAlerts = [];
   #placedAs = "";
+  #marksDrawn = -1;
   #gapsListed = null;
   /** Time of the point that the reader points at, or null. */
   #pointed = null;
@@ -88,12 +93,16 @@ export class ChartPanel {
     this.history.break();
   }
 
+  /** Whatever else has changed on the page, only other points and marks are drawn. */
   draw() {
     if (!this.history.ticker) return;
-    this.#points = this.history.series.points(this.#period);
+    const points = this.history.series.points(this.#period);
+    if (points === this.#points && this.marks.version === this.#marksDrawn) return;
+    [this.#points, this.#marksDrawn] = [points, this.marks.version];
     this.#placeAlerts();
-    this.#showGaps();
+    this.#show();
     this.#showLegend();
+    if (points.length < LEAST_POINTS + (this.#period ?? 0)) this.#readOlder();
   }
 
   /** Show the card of an alert of any ticker, where the chart has it; the alert list calls this. */
@@ -140,7 +149,7 @@ export class ChartPanel {
     this.#parts.chart.setAttribute("aria-label", `Chart of ${ticker}, ${this.#isTicks ? "every tick" : `bars of ${this.#interval}`}`);
     this.#tell("");
     this.#card.close();
-    [this.#pointed, this.#placedAs, this.#placedAlerts] = [null, "", []];
+    [this.#points, this.#pointed, this.#placedAs, this.#placedAlerts] = [[], null, "", []];
     this.#legend.clear();
     this.chart?.clear(this.#seconds);
     this.history.choose(ticker, this.#board.prices.get(ticker));
@@ -157,6 +166,7 @@ export class ChartPanel {
     this.chart = opened;
     this.#parts.attribution.hidden = false;
     opened.clear(this.#seconds);
+    this.#marksDrawn = -1;
     opened.on({
       pointed: (event) => this.#onPointer(event),
       clicked: (event) => this.#onClick(event),
@@ -195,10 +205,10 @@ export class ChartPanel {
     return this.#points[index]?.time === time ? index : -1;
   }
 
-  #showGaps() {
+  #show() {
     const gaps = placed(this.marks.gaps, this.#points, (ms) => this.history.beginOf(ms));
     this.chart?.breakAfter(gaps.filter(({ from, to }) => from < to).map(({ from }) => this.#points[from].time));
-    this.chart?.show(this.#points, this.history.series.decimals, this.#placedAlerts, gaps);
+    this.chart?.show(this.#points, this.history.series, this.#placedAlerts, gaps);
     this.#listGaps();
   }
 
@@ -279,31 +289,22 @@ export class ChartPanel {
   /** The point under the pointer, else the newest. */
   #showLegend() {
     const newest = this.#board.prices.get(this.history.ticker);
-    if (!newest || !this.#points.length) return;
-    const time = this.#pointed ?? this.#points.at(-1).time;
-    const shown = this.history.series.at(time);
-    if (!shown) return;
-    const spoken = this.chart?.momentOf(time) ?? "";
-    if (this.#isTicks) this.#legend.show(partsOfTick(this.#pointed === null ? { ...shown, price: newest.price, sma: newest.sma } : shown, spoken, this.#missing));
-    else this.#legend.show(partsOfBar(shown, spoken, this.#period, this.#missing));
-  }
-
-  /** How many more prices, or bars, there have to be before there is an average. */
-  get #missing() {
     const { series } = this.history;
-    return this.#pointed === null && this.#period ? this.#period - (this.#isTicks ? series.ticks.length : series.length) : 0;
+    const point = this.#points[this.#here(0)];
+    const shown = point && series.at(point.time);
+    if (!newest || !shown) return;
+    const spoken = this.chart?.momentOf(point.time) ?? "";
+    const volume = series.hasVolume ? (point.volume ?? null) : undefined;
+    if (!this.#isTicks) this.#legend.show(partsOfBar({ ...shown, volume }, spoken, this.#period, this.#missing));
+    else if (this.#pointed !== null) this.#legend.show(partsOfTick({ ...shown, volume }, spoken, 0));
+    else this.#legend.show(partsOfTick({ price: newest.price, sma: newest.sma, volume }, spoken, this.#missing));
   }
-}
 
-/** Index of the first point from a time on. */
-function firstFrom(points, time) {
-  let [low, high] = [0, points.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (points[middle].time < time) low = middle + 1;
-    else high = middle;
+  /** How many more prices, or bars, there have to be before there is an average; 0 where that is not known. */
+  get #missing() {
+    const { series, isAll } = this.history;
+    return isAll && this.#pointed === null && this.#period ? this.#period - (this.#isTicks ? series.ticks.length : series.length) : 0;
   }
-  return low;
 }
 
 function sentenceOf(gap) {

@@ -24,6 +24,7 @@ export class TickSeries {
   /** The second from which on points are to be made anew. */
   #touched = Infinity;
   #decimals = 0;
+  #hasVolume = false;
 
   get ticks() {
     return this.#ticks;
@@ -42,6 +43,11 @@ export class TickSeries {
   /** The most decimals that a price had. */
   get decimals() {
     return this.#decimals;
+  }
+
+  /** Whether the source tells volumes. */
+  get hasVolume() {
+    return this.#hasVolume;
   }
 
   /** Whether nothing is missing between history and live entries. */
@@ -67,6 +73,7 @@ export class TickSeries {
     this.#firstLive = this.#newestStored = null;
     this.#most = MOST_TICKS;
     this.#decimals = 0;
+    this.#hasVolume = false;
     this.#touch(-Infinity);
   }
 
@@ -95,6 +102,7 @@ export class TickSeries {
     this.#ticks = [...older, ...stored, ...this.#ticks.filter((tick) => tick.at > newest)];
     this.#newestStored = Math.max(newest, this.#newestStored ?? newest);
     stored.forEach((tick) => this.#note(tick.at, tick.price));
+    this.#hasVolume ||= stored.some((tick) => tick.volume !== null);
     if (!isWhole) this.#touch(-Infinity);
     this.#bound();
   }
