@@ -49,6 +49,7 @@ class Chart {
   /** The reader has moved the view, or it is full: then it is not ours to set. */
   #isViewKept = false;
   #isAway = false;
+  #isTouch = false;
 
   constructor(place, library) {
     this.#chart = library.createChart(place, this.#options());
@@ -66,8 +67,9 @@ class Chart {
 
   #listen(place) {
     ["wheel", "pointerdown"].forEach((kind) => place.addEventListener(kind, () => (this.#isViewKept = true), { passive: true }));
+    place.addEventListener("pointerdown", ({ pointerType }) => (this.#isTouch = pointerType !== "mouse"), { passive: true });
     this.#chart.subscribeCrosshairMove((event) => this.#hears.pointed?.(this.#pointed(event)));
-    this.#chart.subscribeClick((event) => this.#hears.clicked?.(this.#pointed(event)));
+    this.#chart.subscribeClick((event) => this.#hears.clicked?.({ ...this.#pointed(event), isTouch: this.#isTouch }));
     this.#chart.subscribeDblClick(() => this.fit());
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => this.#onRange(range));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
@@ -84,7 +86,7 @@ class Chart {
 
   /**
    * Call these: `pointed({time, alert, x, isPlaced})` when the crosshair moves, `time` null when it leaves, `isPlaced` when it was not
-   * the pointer that moved it; `clicked` likewise; `scrolled(isAway)` when the newest point goes out of sight or comes back;
+   * the pointer that moved it; `clicked` likewise, with `isTouch`; `scrolled(isAway)` when the newest point goes out of sight or comes back;
    * `wantsOlder()` near the oldest.
    */
   on(hears) {

@@ -227,13 +227,18 @@ export class ChartPanel {
     this.#isByKey = false;
     this.#pointed = time;
     this.#showLegend();
+    // A new point pushes the markers on under a pointer that stands still: its card stays until the pointer moves.
+    if (isPlaced) return;
     const alert = this.marks.alerts.get(id);
     if (alert) this.#card.open(alert, x);
     else this.#card.close();
   }
 
-  #onClick({ time, alert: id, x }) {
-    const alert = this.marks.alerts.get(id) ?? this.#newestAlertAt(firstFrom(this.#points, time));
+  /** Hold the card that is shown; a finger, which points at nothing before, needs only to come near a crossover. */
+  #onClick({ time, alert: id, x, isTouch }) {
+    const shown = this.#card.isHeld ? null : this.#card.alert;
+    const near = isTouch ? this.#newestAlertAt(firstFrom(this.#points, time)) : null;
+    const alert = this.marks.alerts.get(id) ?? shown ?? near;
     if (alert && time !== null) this.#card.open(alert, x, true);
     else this.#card.close();
   }
