@@ -1,12 +1,14 @@
 /** The card of a crossover: what it was judged by, as figures, as a picture and in words. `said` is pure. */
 
 import { SIGNS, average, axisMoment, price } from "/static/format.js";
+import { RestError } from "/static/rest.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 276;
 const HEIGHT = 52;
 const MARGIN = 6;
 const EDGE = 8;
+const ASK_AGAIN_MS = 1_000;
 
 /** What a crossover means, in words. */
 export function said({ direction }) {
@@ -64,16 +66,23 @@ export class EvidenceCard {
     else this.#write(alert, evidenceText(alert));
   }
 
+  /** A live alert is stored a moment later than it comes: ask until it is, as long as the card is open. */
   async #ask(alert) {
     const { signal } = (this.#abort = new AbortController());
-    let [found, text] = [null, "The evidence is not stored yet."];
-    try {
-      found = await this.#find(alert, signal);
-    } catch (error) {
-      text = `No evidence: ${error.message}`;
-    }
+    const [found, text] = await this.#answer(alert, signal);
     if (signal.aborted) return;
-    this.#write(found ?? alert, found ? evidenceText(found) : text);
+    this.#write(found ?? alert, text);
+    if (!found) setTimeout(() => signal.aborted || this.#ask(alert), ASK_AGAIN_MS);
+  }
+
+  async #answer(alert, signal) {
+    try {
+      const found = await this.#find(alert, signal);
+      return found ? [found, evidenceText(found)] : [null, "The evidence is not stored yet."];
+    } catch (error) {
+      if (!signal.aborted && !(error instanceof RestError)) throw error;
+      return [null, `No evidence: ${error.message}`];
+    }
   }
 
   /** Close it; the focus, if it was in it, is `onClosed`'s to place. */
