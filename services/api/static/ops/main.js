@@ -44,7 +44,7 @@ function take(answer, now) {
   [told, toldAt] = [answer, now];
   verdict = judge.judge(told, now);
   const all = figures(told, storedRate.take(told));
-  picture.note(all, now);
+  picture.note(all, verdict.states, now);
   draw(all, now);
 }
 

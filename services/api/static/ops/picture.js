@@ -53,9 +53,9 @@ export class Picture {
     list.replaceChildren(...[...this.#boxes.values()].map((box) => box.item));
   }
 
-  /** Remember the figures of an answer. */
-  note(figures, now) {
-    for (const [stage, box] of this.#boxes) box.note(figures[stage], now);
+  /** Remember the figures of an answer; of a stage that nobody knows of there are none. */
+  note(figures, states, now) {
+    for (const [stage, box] of this.#boxes) box.note(isKnown(states[stage]) ? figures[stage] : null, now);
   }
 
   /** Draw figures and states as they were told last. */
@@ -91,27 +91,35 @@ class Box {
   }
 
   note(figures, now) {
-    const value = BOXES[this.#stage].curve?.[1](figures);
-    if (value !== undefined) this.#curve.add(value, now);
+    const follow = BOXES[this.#stage].curve?.[1];
+    if (follow) this.#curve.add(figures && follow(figures), now);
   }
 
   draw(figures, state, now) {
     mark(this.item, "data-state", state);
     write(this.#state, STATE_WORDS[state]);
-    BOXES[this.#stage].rows.forEach(([, text], number) => write(this.#values[number], state === "unknown" ? "–" : text(figures)));
+    BOXES[this.#stage].rows.forEach(([, text], number) => write(this.#values[number], isKnown(state) ? text(figures) : "–"));
     if (BOXES[this.#stage].curve) this.#drawCurve(now);
     else this.#bar.style.width = `${Math.min(100, figures.fill * 100)}%`;
   }
 
   #drawCurve(now) {
     this.#line.firstElementChild.setAttribute("d", this.#curve.path(now, CURVE_WIDTH, CURVE_HEIGHT));
-    write(this.#most, this.#curve.most ? `max ${this.#curve.most < 100 && !Number.isInteger(this.#curve.most) ? this.#curve.most.toFixed(1) : whole(this.#curve.most)}` : "");
+    write(this.#most, this.#curve.most ? `max ${short(this.#curve.most)}` : "");
   }
 
   /** Let the edges into this stage move, or stand. */
   flow(isMoving) {
     this.item.classList.toggle("moving", isMoving);
   }
+}
+
+function short(number) {
+  return number < 100 && !Number.isInteger(number) ? number.toFixed(1) : whole(number);
+}
+
+function isKnown(state) {
+  return state !== "unknown" && state !== "away";
 }
 
 function edge(name, kind, path) {

@@ -3,7 +3,7 @@
 import { age, moment } from "/static/format.js";
 import { isOpen, isReplayOver, newestTick } from "/static/ops/judging.js";
 
-export const STATE_WORDS = { ok: "ok", behind: "behind", stuck: "stuck", gone: "gone", nobody: "nobody", away: "away", quiet: "quiet", unknown: "not known" };
+export const STATE_WORDS = { ok: "ok", behind: "behind", stuck: "stuck", gone: "gone", nobody: "nobody", away: "away", quiet: "quiet", unknown: "unknown" };
 export const STAGE_WORDS = {
   fetcher: "Fetcher", ticks: "ticks", analyzer: "Analyzer", enriched: "enriched", persister: "Persister", postgresql: "PostgreSQL", gateway: "Gateway", clients: "Clients",
 };
