@@ -150,6 +150,7 @@ async def test_an_api_that_does_not_answer_is_told_with_the_age_of_what_is_shown
     await visit.page.wait_for_selector("body.old")
     await visit.holds("/What you see is of .*, [0-9]+ s ago/.test(document.querySelector('#banner').textContent)")
     assert await visit.text("#freshness") == "no answer"
+    assert (await visit.text("#headline")).startswith("unknown What is shown is of ")
     assert await violations(visit) == []
     await visit.context.unroute("**/api/pipeline")
     await visit.page.wait_for_selector("#banner", state="hidden")

@@ -103,8 +103,16 @@ function tick() {
   mark(at("freshness"), "data-phase", phase);
   write(at("freshness"), { live: "live", stale: "old", waiting: "no answer", connecting: complaint ? "no answer" : "asking" }[phase]);
   document.body.classList.toggle("old", isOld);
+  if (isOld) disclaim();
   at("banner").hidden = !complaint;
   if (complaint) write(at("banner"), `No answer: ${complaint}. ${told ? `What you see is of ${timeOfDay(toldAt)}, ${seconds((now - toldAt) / 1000)} ago.` : "Asking again every second."}`);
+}
+
+/** What was found then may not hold any more. */
+function disclaim() {
+  mark(at("headline"), "data-state", "unknown");
+  write(at("headline").querySelector(".state"), STATE_WORDS.unknown);
+  writeProse(at("headline").querySelector("span"), `What is shown is of ${timeOfDay(toldAt)}. How it is now is not known.`);
 }
 
 /* Start */

@@ -12,6 +12,9 @@ const PARTITION_CELLS = [
 ];
 const PROCESS_CELLS = [["Service", "text"], ["Process", "text"], ["Works on", "text"], ["State", "text"]];
 
+/** Somebody always holds a stream for a moment. */
+const WORTH_TELLING_SECONDS = 1;
+
 /** Write a row for each partition. */
 export function drawPartitions(body, told) {
   resize(body, told.partitions.length, () => row(PARTITION_CELLS));
@@ -69,7 +72,8 @@ function gauge(cell, { fill, length }) {
 }
 
 function drawHolds(cell, { ticks, enriched }) {
-  const [first, second] = [["ticks", ticks], ["enriched", enriched]].filter(([, { held_by: hold }]) => hold).map(([name, { held_by: hold }]) => held(name, hold));
+  const holds = [["ticks", ticks.held_by], ["enriched", enriched.held_by]].filter(([, hold]) => hold && hold.waiting_seconds >= WORTH_TELLING_SECONDS);
+  const [first, second] = holds.map(([name, hold]) => held(name, hold));
   say(cell, first ?? "nobody", second ?? "");
 }
 
