@@ -29,9 +29,8 @@ from shared.redis.pipeline import LEASED, read_members, read_partition
 
 KEPT_SECONDS = 0.8
 """A page that asks every second gets a new answer each time."""
-REDIS_SECONDS = 2.0
-POSTGRESQL_SECONDS = 1.0
-"""Later answers are of no use to who looks every second."""
+ANSWER_SECONDS = 2.0
+"""A server that takes longer is told to be down, as by /healthz."""
 LONGEST_STEP_SECONDS = 2.0
 """A look at a counter counts for so long at most: who asks less often learns later that a process stands still."""
 EVENTS = 5
@@ -94,7 +93,7 @@ class Pipeline:
 
     async def _read_postgresql(self) -> Stored | None:
         try:
-            async with asyncio.timeout(POSTGRESQL_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 cursors = await self._database.pages.rows("cursors")
                 return Stored(cursors, await self._database.pages.rows("newest_events", EVENTS))
         except NOT_TOLD as error:
@@ -113,7 +112,7 @@ class _Found:
 async def _or_none(question: Awaitable[T]) -> T | None:
     """The answer; None if there is none in time. In a cluster, one node may be away while the others answer."""
     try:
-        async with asyncio.timeout(REDIS_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await question
     except REFUSED as error:
         log.debug("does not answer", server="redis", reason=str(error) or type(error).__name__)

@@ -119,6 +119,7 @@ async def test_a_dead_letter_is_shown_with_its_reason_and_what_lists_it(
     await visit.holds("document.querySelectorAll('#partitions tr')[1].cells[9].textContent.startsWith('1')")
 
 
+@pytest.mark.long
 async def test_redis_that_is_away_is_the_place_and_the_rest_is_unknown(
     deployment: Deployment, visit: Visit, market_redis: EmbeddedRedis
 ) -> None:
@@ -157,6 +158,7 @@ async def test_an_api_that_does_not_answer_is_told_with_the_age_of_what_is_shown
     assert await visit.text("#freshness") == "live"
 
 
+@pytest.mark.long
 async def test_a_page_that_nobody_sees_asks_nothing(deployment: Deployment, visit: Visit) -> None:
     asks: list[str] = []
     visit.page.on("request", lambda request: asks.append(request.url) if request.url.endswith("/api/pipeline") else None)
