@@ -9,6 +9,9 @@ CONFIG = "config"
 MARKET = "market"
 """Stream of whether the exchange trades; one for the deployment, outside of the partitions."""
 
+GATEWAYS = "gateways"
+"""Stream of what each gateway process says of itself, for operators; one for the deployment, outside of the partitions."""
+
 ANALYZER_GROUP = "analyzer"
 PERSISTER_GROUP = "persister"
 

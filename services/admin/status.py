@@ -3,34 +3,18 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from services.admin.settings import StatusSettings
 from shared import streams
 from shared.errors import ConfigurationError, TransientError
 from shared.logging import redact
-from shared.redis.cluster import at, connect_to
-
-LEASED = ("fetcher", "analyzer", "persister")
-"""Services whose holders are shown."""
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Who keeps a stream from being trimmed: the group that stands lowest."""
-
-    group: str
-    entries: int | None
-    """That it has yet to read or to acknowledge; None if Redis cannot tell."""
-    waiting_seconds: float
-    """For how long the oldest of them has waited, by the clock of Redis."""
-    is_required: bool
-    """Whether the group is never passed; a group of your own is, at 95 % of STREAM_CAP."""
+from shared.pipeline import Hold, PartitionState, StreamState
+from shared.redis import pipeline
+from shared.redis.cluster import connect_to
 
 
 @dataclass(frozen=True)
@@ -90,115 +74,30 @@ def show_status(settings: StatusSettings, *, as_json: bool) -> int:
 async def read_status(settings: StatusSettings) -> list[Partition]:
     """Read every partition that `config` tells of; before a deployment was set up, PARTITIONS of the environment."""
     async with connect_to(settings, service="status") as redis:
-        async with at(redis, streams.CONFIG) as server:
-            number = await server.hget(streams.CONFIG, "partitions")
-        return [await read_partition(redis, each) for each in range(int(number or settings.partitions))]
+        number = await pipeline.number_of_partitions(redis)
+        return [describe(await pipeline.read_partition(redis, each)) for each in range(number or settings.partitions)]
 
 
-async def read_partition(redis: Redis, partition: int) -> Partition:
-    """Read one partition, its numbers in one round trip; what does not exist yet counts as empty."""
-    ticks, enriched = streams.ticks(partition), streams.enriched(partition)
-    async with at(redis, ticks) as server, server.pipeline(transaction=False) as pipe:
-        for key in (ticks, enriched, streams.deadletters(partition)):
-            pipe.xlen(key)
-        pipe.time()
-        pipe.xinfo_stream(ticks)
-        for key in (ticks, enriched):
-            pipe.xinfo_groups(key)
-        for group in (streams.ANALYZER_GROUP, streams.PERSISTER_GROUP):
-            pipe.xinfo_consumers(ticks, group)
-        for service in LEASED:
-            pipe.hget(streams.lease(service, partition), "owner")
-        pipe.hget(streams.log(partition), "required")
-        answers = [_or_none(answer) for answer in await pipe.execute(raise_on_error=False)]
-    lengths, (time, info, on_ticks, on_enriched, analyzers, persisters), owners = answers[:3], answers[3:9], answers[9:-1]
-    required = json.loads(answers[-1] or "{}")
+def describe(state: PartitionState) -> Partition:
+    """What is printed of a partition."""
     return Partition(
-        partition=partition,
-        ticks=lengths[0] or 0,
-        enriched=lengths[1] or 0,
-        analyzer_lag=lag_of(on_ticks, streams.ANALYZER_GROUP),
-        persister_ticks_lag=lag_of(on_ticks, streams.PERSISTER_GROUP),
-        persister_enriched_lag=lag_of(on_enriched, streams.PERSISTER_GROUP),
-        last_entry_age_seconds=age_seconds(info, time),
-        deadletters=lengths[2] or 0,
-        holders={service: owner or "" for service, owner in zip(LEASED, owners, strict=True)},
-        consumers={"analyzer": _names(analyzers), "persister": _names(persisters)},
-        held_by={
-            "ticks": await read_hold(redis, ticks, on_ticks or (), time, required.get("ticks", ())),
-            "enriched": await read_hold(redis, enriched, on_enriched or (), time, required.get("enriched", ())),
-        },
+        partition=state.partition,
+        ticks=state.ticks.length,
+        enriched=state.enriched.length,
+        analyzer_lag=_lag(state.ticks, streams.ANALYZER_GROUP),
+        persister_ticks_lag=_lag(state.ticks, streams.PERSISTER_GROUP),
+        persister_enriched_lag=_lag(state.enriched, streams.PERSISTER_GROUP),
+        last_entry_age_seconds=state.ticks.age_seconds,
+        deadletters=state.deadletters.count,
+        holders={service: holding.owner for service, holding in state.holdings.items()},
+        consumers=state.consumers,
+        held_by={"ticks": state.ticks.held_by, "enriched": state.enriched.held_by},
     )
 
 
-async def read_hold(
-    redis: Redis, key: str, groups: Sequence[Mapping[str, Any]], time: tuple[int, int], required: Sequence[str]
-) -> Hold | None:
-    """Find the group whose oldest needed entry is the oldest of all; None if no group needs anything."""
-    oldest: tuple[tuple[int, int], Mapping[str, Any]] | None = None
-    async with at(redis, key) as server:
-        for group in groups:
-            needed = await _oldest_needed(server, key, group)
-            if needed is not None and (oldest is None or needed < oldest[0]):
-                oldest = needed, group
-    if oldest is None:
-        return None
-    (ms, _), group = oldest
-    lag = group["lag"]
-    entries = None if lag is None else max(0, int(lag)) + int(group["pending"])
-    waiting = max(0.0, round(time[0] + time[1] / 1e6 - ms / 1000, 3))
-    return Hold(str(group["name"]), entries, waiting, group["name"] in required)
-
-
-async def _oldest_needed(server: Redis, key: str, group: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The id of the oldest entry that a group has pending, else of the first one it has not read."""
-    if group["pending"]:
-        pending = _or_none(await _answer(server.xpending(key, group["name"])))
-        if pending and pending["min"]:
-            return _id(str(pending["min"]))
-    entries = _or_none(await _answer(server.xrange(key, f"({group['last-delivered-id']}", count=1)))
-    return _id(str(entries[0][0])) if entries else None
-
-
-async def _answer(asked: Awaitable[Any]) -> Any:
-    """The answer, or the error that Redis answered."""
-    try:
-        return await asked
-    except ResponseError as error:
-        return error
-
-
-def _id(text: str) -> tuple[int, int]:
-    ms, _, number = text.partition("-")
-    return int(ms), int(number)
-
-
-def _or_none(answer: Any) -> Any:
-    """Nothing for a stream or group that does not exist; every other error is one."""
-    if isinstance(answer, ResponseError) and str(answer).startswith(("no such key", "NOGROUP")):
-        return None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def lag_of(groups: Sequence[Mapping[str, Any]] | None, name: str) -> int | None:
-    """Entries that the group has not read; None if it does not exist or Redis cannot tell."""
-    for group in groups or ():
-        if group["name"] == name:
-            lag = group["lag"]
-            return None if lag is None else int(lag)
-    return None
-
-
-def age_seconds(stream: Mapping[str, Any] | None, time: tuple[int, int]) -> float | None:
-    """How long ago the newest entry was added, by the clock that gave it its id."""
-    id_ms = int(str(stream["last-generated-id"]).partition("-")[0]) if stream else 0
-    return max(0.0, round(time[0] + time[1] / 1e6 - id_ms / 1000, 3)) if id_ms else None
-
-
-def _names(consumers: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    return [str(consumer["name"]) for consumer in consumers or ()]
+def _lag(stream: StreamState, name: str) -> int | None:
+    group = stream.group(name)
+    return group.lag if group else None
 
 
 def total(partitions: Sequence[Partition]) -> Totals:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from services.admin.status import LEASED, Partition, Totals
+from services.admin.status import Partition, Totals
+from shared.redis.pipeline import LEASED
 
 NUMBERS = ("p", "ticks", "analyzer lag", "persister lag", "enriched", "persister lag", "dead", "last tick")
 

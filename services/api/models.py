@@ -3,9 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
+
+from services.api.json_text import time_text
 
 Price = Annotated[float, Field(description="The exact decimal that was stored: read it as one, not as a float.", examples=[255.78])]
+Moment = Annotated[datetime, PlainSerializer(time_text), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time that is written as the contract has it."""
 Seq = Annotated[int, Field(description="Number of the tick within its partition.", ge=1)]
 Direction = Literal["bullish", "bearish"]
 
@@ -109,9 +113,9 @@ class Market(BaseModel):
     exchange: str
     status: Literal["open", "pre", "post", "closed"]
     reason: str
-    next_open: datetime | None
-    next_close: datetime | None
-    ts: datetime
+    next_open: Moment | None
+    next_close: Moment | None
+    ts: Moment
 
 
 class Healthy(BaseModel):

@@ -135,3 +135,11 @@ ORDER BY event.at DESC
 
 -- name: partitions
 SELECT partitions FROM deployment
+
+-- name: cursors
+-- Up to where each stream of each partition is stored, and since when it is.
+SELECT stream, partition, seq, position, updated_at FROM cursors ORDER BY partition, stream DESC
+
+-- name: newest_events
+-- $1 how many.
+SELECT at, kind, stream, partition, first_seq, last_seq FROM stream_events ORDER BY at DESC LIMIT $1

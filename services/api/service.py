@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from services.api.application import make_application
 from services.api.database import Database, connect_database
 from services.api.latest import Latest, agree
+from services.api.pipeline import Pipeline
 from services.api.settings import ApiSettings
 from services.api.sources import Sources
 from shared.listening import listen
@@ -43,7 +44,8 @@ async def serve(settings: ApiSettings, stop: asyncio.Event) -> None:
         asyncio.TaskGroup() as tasks,
     ):
         agreeing = tasks.create_task(_agree(settings, redis, database, stop), name="agree")
-        await _answer(settings, Sources(settings, Latest(redis, settings.partitions), database), stop)
+        sources = Sources(settings, Latest(redis, settings.partitions), database, Pipeline(redis, database, settings))
+        await _answer(settings, sources, stop)
         agreeing.cancel()
 
 

@@ -113,12 +113,18 @@ class Feed:
         self._head: Head | None = None
         self._last_id = "0-0"
         self._sequence = SequenceCheck(0)
+        self._newest_seq = 0
         self._passed = 0
         self._lost: str | None = None
         self._gap_seq = 0
         self._looked_at = 0.0
         self.skipped = 0
         """Entries passed over because they were no events."""
+
+    @property
+    def lag(self) -> int | None:
+        """How many entries there were still to be read at the last look; None while the partition is not loaded."""
+        return None if self._head is None else max(0, self._newest_seq - self._sequence.last)
 
     async def run(self) -> None:
         """Follow the partition until cancelled."""
@@ -176,6 +182,7 @@ class Feed:
         found = scan.found
         alerts = scan.alerts.finish(kept, max(gap_seq, self._gap_seq))
         self._head, self._last_id, self._sequence, self._passed = found.head, found.last_id, SequenceCheck(found.seq), found.passed
+        self._newest_seq = found.seq
         history = History(found.head, alerts)
         self._hub.load(self._partition, self._position(found.head), self._events_of(found.latest), history, self._lost)
         self._lost = None
@@ -193,6 +200,7 @@ class Feed:
 
     async def _read(self, known: Head) -> None:
         found = await read(self._redis, STREAM, self._partition, self._last_id, count=self._size.count, block_ms=int(BLOCK_SECONDS * 1000))
+        self._newest_seq = found.seq
         if found.incarnation != known.incarnation:
             self._judge(known, await head(self._redis, self._partition))
         elif found.entries:

@@ -15,6 +15,8 @@ class Tally:
     """Messages sent since they were last moved to the metrics."""
 
     def __init__(self) -> None:
+        self.moved = 0
+        """Messages that were moved to the metrics since the process began."""
         self._messages = 0
         self._bytes = 0
 
@@ -27,6 +29,7 @@ class Tally:
         """Move what was counted to the metrics."""
         metrics.GATEWAY_MESSAGES.inc(self._messages)
         metrics.GATEWAY_BYTES.inc(self._bytes)
+        self.moved += self._messages
         self._messages = self._bytes = 0
 
 

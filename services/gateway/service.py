@@ -26,6 +26,7 @@ from services.gateway.hub import STALE_SECONDS, Hub
 from services.gateway.market_feed import follow_market
 from services.gateway.measures import HOP, Tally, note_end
 from services.gateway.outbox import Limits
+from services.gateway.reporting import Reporting
 from services.gateway.rounds import Rounds
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire import WRITE_LIMIT, Wire
@@ -83,6 +84,10 @@ class Gateway:
         self._visits: Rounds[Connection] = Rounds(self._limits.visit_seconds)
         self._sent = Tally()
         self._hub = Hub(settings.partitions, lambda: time.time_ns() // 1_000_000, self._on_change)
+        self._feeds: list[Feed] = []
+        self._reporting = Reporting(
+            lambda: len(self._connections), lambda: self._sent.moved, lambda: [feed.lag for feed in self._feeds], lambda: self._hub.is_stale
+        )
         self._show()
 
     def _show(self) -> None:
@@ -107,13 +112,15 @@ class Gateway:
             await until_ready(lambda: self._join(redis), what="redis", stop=stop)
             outage = Outage()
             for p in range(self._settings.partitions):
-                feed = Feed(redis, p, self._hub, outage, lambda: self._join(redis))
+                self._feeds.append(feed := Feed(redis, p, self._hub, outage, lambda: self._join(redis)))
                 loops.append(tasks.create_task(feed.run(), name=f"feed {p}"))
             loops.append(tasks.create_task(follow_market(redis, self._hub), name="market"))
+            loops.append(tasks.create_task(self._reporting.run(redis), name="report"))
             await stop.wait()
             await self._drain(server)
             for loop in loops:
                 loop.cancel()
+        await self._reporting.leave(redis)
 
     async def _drain(self, server: Server) -> None:
         """Let nobody in, and part with everybody at a rate; whoever does not answer holds up nobody."""

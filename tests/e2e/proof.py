@@ -130,7 +130,7 @@ class Proof:
         wanted = {streams.prices(p, event.ticker) for p, events in enumerate(self.expected.events) for event in events}
         found = [key async for key in self.redis.scan_iter(count=1000)]
         assert {key for key in found if key.startswith("prices:")} == wanted
-        private = ("config", "log:", "events:", "sides:", "producers:", "last:", "lease:", "members:", "latest:", "market")
+        private = ("config", "log:", "events:", "sides:", "producers:", "last:", "lease:", "members:", "latest:", "market", "gateways")
         assert not [key for key in found if not key.startswith(("ticks:", "enriched:", "prices:", "deadletters:", *private))]
 
     async def _check_dead_letters(self) -> None:

@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 
 from services.admin.embedded import EmbeddedRedis, find_free_port
 from services.admin.migrate import migrate_redis
-from services.admin.status import read_partition
+from services.admin.status import describe
 from shared import streams
 from shared.errors import TransientError
 from shared.redis import log
 from shared.redis.client import connect
+from shared.redis.pipeline import read_partition
 from tests.e2e.conftest import replay_file
 from tests.e2e.market_data import PERIOD, Outcome, outcome
 from tests.e2e.pipeline import Pipeline, Service
@@ -67,7 +68,7 @@ async def test_a_persister_that_stands_still_fills_the_streams_a_replay_waits_an
             await pipeline.until(filling, f"a warning of {stream}")
         await pipeline.until(seen(fetcher, "append waits", reason="the stream is full"), "the fetcher to wait")
         assert CAP <= await redis.xlen(streams.ticks(0)) < CAP + BATCH
-        status = await read_partition(redis, 0)
+        status = describe(await read_partition(redis, 0))
         for stream in ("ticks", "enriched"):
             hold = status.held_by[stream]
             assert hold is not None

@@ -49,6 +49,12 @@ async def dashboard(request: Request, sources: Asked) -> Response:
     return await _page(request, "dashboard/index.html", f" {gateway}" if (gateway := origin_of(_gateway(request, sources))) else "")
 
 
+@router.get("/ops")
+async def ops(request: Request) -> Response:
+    """The ops view: where it is stuck."""
+    return await _page(request, "ops/index.html")
+
+
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The documentation. The pictures of its style sheet are within the sheet."""

@@ -50,6 +50,9 @@ function query(parameters) {
 /** `{gateway, version, …}`. */
 export const readConfig = () => read("/config.json");
 
+/** The whole pipeline as an operator looks at it. */
+export const readPipeline = (signal) => read("/api/pipeline", signal);
+
 /** A page of ticks, newest first: `{items, next}`. */
 export const readTicks = (ticker, parameters, signal) => read(`/api/stocks/${encodeURIComponent(ticker)}/ticks${query(parameters)}`, signal);
 

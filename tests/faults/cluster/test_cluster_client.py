@@ -11,11 +11,15 @@ from services.admin.embedded import find_free_port
 from services.admin.migrate import load_library, migrate_redis
 from shared import streams
 from shared.errors import NotReady, TransientError
+from shared.pipeline import GatewayReport
 from shared.redis import cluster as cluster_module
 from shared.redis import log
 from shared.redis.client import REDIS_AWAY, TRY_AGAIN
 from shared.redis.cluster import Cluster, at, each_primary, ping
 from shared.redis.deployment import join
+from shared.redis.gateways import leave, read_gateways, say
+from shared.redis.log import call
+from shared.redis.pipeline import number_of_partitions, read_members, read_partition
 from tests.faults.cluster.nodes import Nodes, ask, until
 from tests.integration.partition import PartitionUnderTest, set_up
 
@@ -32,6 +36,22 @@ async def partition(client: Cluster) -> PartitionUnderTest:
     """Partition 0 of a fresh deployment on the cluster."""
     await load_library(client)
     return await set_up(client)
+
+
+async def test_what_operators_ask_is_read_from_every_node(partition: PartitionUnderTest, client: Cluster) -> None:
+    await partition.append("1", "2", "3")
+    await call(client, "attend", [streams.members("analyzer")], "me")
+    first = await say(client, GatewayReport("a", 1, 0.5, (0,), False), None)
+    await say(client, GatewayReport("a", 2, 0.5, (0,), False), first)
+    state = await read_partition(client, 0)
+    group = state.ticks.group("analyzer")
+    assert group is not None
+    assert (state.ticks.length, group.lag, state.holdings["analyzer"].owner) == (3, 3, "me")
+    assert await number_of_partitions(client) == 1
+    assert await read_members(client, "analyzer") == {"me": "1"}
+    assert [heard.report.connections for heard in await read_gateways(client)] == [2]
+    await leave(client, "a")
+    assert await read_gateways(client) == []
 
 
 async def test_a_commit_with_a_new_ticker_is_refused_whole_while_its_slot_is_on_its_way(

@@ -5,15 +5,17 @@ import io
 import pytest
 from rich.console import Console
 
-from services.admin.status import Hold, Partition, read_partition, total
+from services.admin.status import Partition, describe, total
 from services.admin.status_table import print_status
 from shared import streams
+from shared.pipeline import Hold
 from shared.redis import log
+from shared.redis.pipeline import read_partition
 from tests.integration.partition import PartitionUnderTest
 
 
 async def hold_of(partition: PartitionUnderTest, stream: str) -> Hold | None:
-    return (await read_partition(partition.redis, 0)).held_by[stream]
+    return describe(await read_partition(partition.redis, 0)).held_by[stream]
 
 
 async def test_nobody_holds_what_all_have_read(partition: PartitionUnderTest) -> None:

@@ -11,6 +11,12 @@ from tests.integration.api.conftest import PERIOD, Api, Start
 
 STRICT = {"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "font-src": "'self'"}
 CLOSED = {"frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'"}
+PAGES = {
+    "/": ("/ops", "/docs", "/docs/events"),
+    "/ops": ("/", "/docs", "/docs/events"),
+    "/docs": ("/", "/ops", "/docs/events"),
+    "/docs/events": ("/", "/ops", "/docs"),
+}
 ESCAPES = [
     "../settings.py",
     "..%2fsettings.py",
@@ -107,7 +113,7 @@ async def test_the_openapi_document_names_what_there_is(api: Api) -> None:
     document = await api.json("/openapi.json")
     assert set(document["paths"]) == {
         "/api/stocks", "/api/stocks/{ticker}", "/api/stocks/{ticker}/ticks", "/api/stocks/{ticker}/bars", "/api/stocks/{ticker}/gaps",
-        "/api/alerts", "/api/market", "/healthz",
+        "/api/alerts", "/api/market", "/api/pipeline", "/healthz",
     }  # fmt: skip
     for path in document["paths"].values():
         assert set(path) == {"get"}
@@ -133,6 +139,6 @@ async def test_the_openapi_document_is_the_committed_one(api: Api) -> None:
 
 
 async def test_pages_lead_to_each_other(api: Api) -> None:
-    for path, others in {"/": ("/docs", "/docs/events"), "/docs": ("/", "/docs/events"), "/docs/events": ("/", "/docs")}.items():
+    for path, others in PAGES.items():
         text = (await api.get(path)).text
         assert [other for other in others if f'href="{other}"' not in text] == []
