@@ -7,11 +7,11 @@ const PATIENCE_MS = 15_000;
 export class RestError extends Error {}
 
 /** The body of an answer, numbers of prices as text. `signal` ends it early with an AbortError. */
-export async function read(path, signal) {
+export async function read(path, signal, parsed = parse) {
   const response = await request(path, signal);
   const text = await response.text();
   if (!response.ok) throw new RestError(problemOf(text, response.status));
-  return parse(text);
+  return parsed(text);
 }
 
 async function request(path, signal) {
@@ -47,3 +47,11 @@ export const readTicks = (ticker, parameters, signal) => read(`/api/stocks/${enc
 
 /** A page of alerts, newest first: `{items, next}`. */
 export const readAlerts = (parameters, signal) => read(`/api/alerts${query(parameters)}`, signal);
+
+/** The days of up to 100 tickers, with up to 100 points each: `[{ticker, day, open, open_ts, points}]`. */
+export const readDays = (parameters, signal) => read(`/api/days${query(parameters)}`, signal, parseDays);
+
+/** The open stays text, too. */
+function parseDays(text) {
+  return JSON.parse(text, (key, value, context) => (key === "open" || key === "price" ? (context?.source ?? String(value)) : value));
+}
