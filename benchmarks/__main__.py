@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from benchmarks import analyzing, appending, fanning, persisting, pipeline, resuming, storage
+from benchmarks import analyzing, appending, fanning, persisting, pipeline, resuming, storage, viewing
 from benchmarks.ground import Ground, ground
 from benchmarks.report import Row, as_markdown, write_report
 
@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "resume": resuming.measure,
     "pipeline": pipeline.measure,
     "storage": storage.measure,
+    "page": viewing.measure,
 }
 
 

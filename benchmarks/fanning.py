@@ -241,7 +241,7 @@ async def _started(name: str, *arguments: str) -> AsyncIterator[_Process]:
 async def _running(module: str, port: int, *arguments: str, environment: dict[str, str] | None = None) -> AsyncIterator[_Process]:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, env=environment)
     try:
-        await _until_listening(port)
+        await until_listening(port)
         async with _crowd(port, 1, "plain"):  # also its first client costs memory, once
             yield _Process(process.pid, port)
     finally:
@@ -249,7 +249,8 @@ async def _running(module: str, port: int, *arguments: str, environment: dict[st
         await process.wait()
 
 
-async def _until_listening(port: int) -> None:
+async def until_listening(port: int) -> None:
+    """Wait for a server that was just started."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:

@@ -67,6 +67,7 @@ def questions(begin: datetime) -> list[Question]:
         Question("newest tick of a ticker", "newest_tick", (TICKER, begin, begin + timedelta(days=DAYS)), 5),
         Question("500 ticks of a ticker, from the middle on", "ticks", (TICKER, begin, *keyset, 500), 20),
         Question("a day of a ticker's minutes", "bars", day, 50),
+        Question("the newest day of 15 tickers, 32 points each", "days", (TICKERS, begin + timedelta(days=DAYS - 4), 32), 50),
     ]
 
 

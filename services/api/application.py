@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from services.api.models import Problem
 from services.api.problems import answer_with_problems
 from services.api.requests import REQUEST_ID, Observed
-from services.api.routes import alerts, bars, gaps, health, market, pages, pipeline, stocks, ticks
+from services.api.routes import alerts, bars, days, gaps, health, market, pages, pipeline, stocks, ticks
 from services.api.sources import Sources
 from shared.version import version
 
@@ -37,7 +37,7 @@ def make_application(sources: Sources) -> ASGIApp:
 def with_routes() -> FastAPI:
     """The routes, and nothing behind them: enough to be described."""
     app = FastAPI(title="tickstream", version=version(), docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    for module in (stocks, ticks, bars, gaps, alerts, market, pipeline, health, pages):
+    for module in (stocks, ticks, bars, gaps, days, alerts, market, pipeline, health, pages):
         app.include_router(module.router)
     return app
 

@@ -44,6 +44,15 @@ def bar(row: Row) -> str:
     )
 
 
+def day(row: Row) -> str:
+    """A day of a ticker so far; without points its list of them is empty."""
+    points = (f'{{"ts":"{time_text(ts)}","price":{price}}}' for ts, price in zip(row["times"] or (), row["prices"] or (), strict=True))
+    return (
+        f'{{"ticker":{_text(row["ticker"])},"day":"{time_text(row["day"])}","open":{row["open"]},'
+        f'"open_ts":"{time_text(row["open_ts"])}","points":[{",".join(points)}]}}'
+    )
+
+
 def alert(row: Row) -> str:
     """An alert with its evidence; what is not known of that is null."""
     window = "null" if row["window"] is None else f"[{','.join(row['window'])}]"

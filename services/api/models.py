@@ -85,6 +85,23 @@ class GapList(BaseModel):
     items: list[Gap]
 
 
+class Point(BaseModel):
+    """A price, and when it came."""
+
+    ts: datetime
+    price: Price
+
+
+class Day(BaseModel):
+    """The day in UTC of a ticker's newest tick, so far."""
+
+    ticker: str
+    day: datetime = Field(description="Its begin: `ts` of the `1d` bar.")
+    open: Price = Field(description="Price of the day's first tick: `open` of the `1d` bar.")
+    open_ts: datetime = Field(description="When that tick was.")
+    points: list[Point] = Field(description="Oldest first; the last is the newest tick.")
+
+
 class Alert(BaseModel):
     """A price that crossed its moving average, and what it was judged by."""
 

@@ -35,6 +35,43 @@ FROM (
 ) AS bar
 ORDER BY ts
 
+-- name: days
+-- $1 tickers, $2 a recent time, $3 how many points. Lookups in an index alone, so a day of any number of ticks costs the same.
+-- The newest tick is looked for since $2 first: without a bound every day of the table is asked.
+-- A point is the price that held at its moment, so several moments may have the same tick.
+SELECT asked.ticker, newest.day, trim_scale(first.price)::text AS open, first.ts AS open_ts, points.prices, points.times
+FROM unnest($1::text[]) AS asked (ticker)
+CROSS JOIN LATERAL (
+    SELECT ts, date_bin('1 day', ts, '1970-01-01T00:00:00Z') AS day
+    FROM coalesce(
+        (SELECT max(ts) FROM ticks WHERE ticker = asked.ticker AND ts >= $2 AND received >= $2::timestamptz - interval '5 seconds'),
+        (SELECT max(ts) FROM ticks WHERE ticker = asked.ticker)
+    ) AS ts
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT price, ts
+    FROM ticks
+    WHERE ticker = asked.ticker AND ts >= newest.day AND received >= newest.day - interval '5 seconds'
+    ORDER BY ts, incarnation, partition, seq
+    LIMIT 1
+) AS first
+CROSS JOIN LATERAL (
+    SELECT array_agg(trim_scale(price)::text ORDER BY ts) AS prices, array_agg(ts ORDER BY ts) AS times
+    FROM (
+        SELECT DISTINCT held.ts, held.price
+        FROM generate_series(0, $3::int - 1) AS back
+        CROSS JOIN LATERAL (
+            SELECT price, ts
+            FROM ticks
+            WHERE ticker = asked.ticker AND ts >= newest.day AND received >= newest.day - interval '5 seconds'
+              AND ts <= newest.ts - (newest.ts - first.ts) * (back / greatest($3::int - 1, 1)::double precision)
+            ORDER BY ts DESC, incarnation DESC, partition DESC, seq DESC
+            LIMIT 1
+        ) AS held
+    ) AS point
+) AS points
+ORDER BY asked.ticker
+
 -- name: alerts
 -- $1 directions, $2 start, $3 … $6 the place behind which the page begins, $7 how many, $8 SMA_PERIOD.
 SELECT incarnation || '.' || partition || '.' || seq AS id, ticker, direction, trim_scale(price)::text AS price,

@@ -63,8 +63,16 @@ def market_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
         yield server
 
 
+@pytest.fixture(scope="module")
+def deployment_variables() -> dict[str, str]:
+    """What a module's deployment has otherwise; a module may have a fixture of this name."""
+    return {}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def deployment(market_redis: EmbeddedRedis, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+async def deployment(
+    market_redis: EmbeddedRedis, postgres_url: str, tmp_path_factory: pytest.TempPathFactory, deployment_variables: dict[str, str]
+) -> AsyncIterator[Deployment]:
     """Every service, on simulated prices with a seed."""
     name = f"tickstream_page_{secrets.token_hex(6)}"
     url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
@@ -76,6 +84,7 @@ async def deployment(market_redis: EmbeddedRedis, postgres_url: str, tmp_path_fa
         "TICKERS": TICKERS,
         "SMA_PERIOD": SMA_PERIOD,
         "API_PORT": str(port),
+        **deployment_variables,
     }
     async with AsyncExitStack() as stack:
         administration = await asyncpg.connect(postgres_url)

@@ -274,3 +274,36 @@ async def test_what_no_gateway_would_accept_is_told_at_once(modules: Visit, url:
       }
     }"""
     assert await modules.run(attempt, [url, tickers]) == f"TypeError: {words}"
+
+
+TEXTS_OF_PRICES = [
+    ('{"price":1.10,"sma": 2.50 }', {"price": "1.10", "sma": "2.50"}),
+    ('{ "sma" : -0.5e+3 , "price" :\n7}', {"price": "7", "sma": "-0.5e+3"}),
+    ('[{"price":0},{"price":99999999999.12345678}]', [{"price": "0"}, {"price": "99999999999.12345678"}]),
+    ('{"price":null,"sma":"3","seq":4,"prices":5}', {"price": None, "sma": "3", "seq": 4, "prices": 5}),
+    (r'{"message":"{\"price\":1,\"sma\":2}","price":3}', {"message": '{"price":1,"sma":2}', "price": "3"}),
+    (r'{"x\"price":1,"a":",","b":"{\\","price":2}', {'x"price': 1, "a": ",", "b": "{\\", "price": "2"}),
+]
+NO_JSON = [
+    '{"price":01}',
+    '{"price":1.}',
+    '{"price":.5}',
+    '{"price":+1}',
+    '{"price":1 2}',
+    '{"price":1',
+    '["price":1]',
+    '{"a":"{"price":1}',
+]
+
+
+async def test_a_price_is_its_characters_and_nothing_else_is_touched(modules: Visit) -> None:
+    for text, read in TEXTS_OF_PRICES:
+        assert await modules.run(CALL, ["parse", text]) == read
+
+
+async def test_what_is_no_json_is_not_made_json(modules: Visit) -> None:
+    attempt = """async (text) => {
+      const { parse } = await import("/static/feed.js");
+      try { return parse(text); } catch (error) { return error.name; }
+    }"""
+    assert [await modules.run(attempt, text) for text in NO_JSON] == ["SyntaxError"] * len(NO_JSON)

@@ -138,13 +138,14 @@ async def test_a_ticker_is_chosen_by_click_and_by_keyboard(deployment: Deploymen
     assert await visit.text("#chart-title") == "AAPL"
     await visit.page.click("tr[data-ticker=TSLA] td.sma")
     assert await visit.text("#chart-title") == "TSLA"
-    await visit.page.focus("tr[data-ticker=TSLA] button")
+    await visit.page.focus("tr[data-ticker=TSLA] .ticker button")
     await visit.page.keyboard.press("ArrowUp")
-    assert await visit.text("#chart-title") == "BRK.B"
     assert await visit.run("document.activeElement.textContent") == "BRK.B"
+    await visit.page.keyboard.press("Enter")
+    assert await visit.text("#chart-title") == "BRK.B"
     assert await visit.run("location.hash") == "#BRK.B"
-    pressed = [await each.text_content() for each in await visit.page.query_selector_all("[aria-pressed=true]")]
-    assert pressed == ["BRK.B"]
+    selected = [await each.get_attribute("data-ticker") for each in await visit.page.query_selector_all("[aria-selected=true]")]
+    assert selected == ["BRK.B"]
     await visit.holds(IS_JOINED)
     shown = await visit.run("tickstream.chart().price.at(-1).value")
     assert abs(shown - 497.55) < 100, "the chart shows another ticker's prices"

@@ -613,11 +613,12 @@ export function asking(url, tickers, cursor) {
   return address.href;
 }
 
-/** Read JSON; `price` and `sma` stay text where the browser shows the source, which every current one does. */
+/** A number that is a price, behind its name. No text within a string looks like that: there a quote is escaped. */
+const PRICES = /([{,]\s*"(?:price|sma)"\s*:\s*)(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=\s*[,}])/g;
+
+/** Read JSON; `price` and `sma` stay text. A reviver that is told each number's source would take five times as long. */
 export function parse(text) {
-  return JSON.parse(text, (key, value, context) =>
-    (key === "price" || key === "sma") && typeof value === "number" ? (context?.source ?? String(value)) : value,
-  );
+  return JSON.parse(text.replace(PRICES, '$1"$2"'));
 }
 
 function read(text) {

@@ -32,6 +32,9 @@ function grouped(whole) {
   return whole.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
+/** A number of things: `1 000`. */
+export const count = (number) => grouped(String(number));
+
 /** How long ago, in the unit a reader needs. */
 export function age(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
@@ -44,6 +47,7 @@ export function age(ms) {
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const hours = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
+const dayOfMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const date = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 
 /** The time of day to the second, where the reader is. */
@@ -57,6 +61,11 @@ export function moment(ms, now) {
 /** The time of an alert: to the second today, else the date. */
 export function when(ms, now) {
   return isSameDay(ms, now) ? clock.format(ms) : date.format(ms);
+}
+
+/** The time as short as a column wants it: to the minute today, else the day. */
+export function brief(ms, now) {
+  return isSameDay(ms, now) ? hours.format(ms) : dayOfMonth.format(ms);
 }
 
 /** A label of the time axis and of the crosshair, of a moment in seconds. */

@@ -65,6 +65,9 @@ export const readBars = (ticker, parameters, signal) => read(`/api/stocks/${enco
 /** Where ticks are missing, noticed last first: `{items}`. */
 export const readGaps = (ticker, signal) => read(`/api/stocks/${encodeURIComponent(ticker)}/gaps`, signal);
 
+/** The days of up to 100 tickers, with up to 100 points each: `[{ticker, day, open, open_ts, points}]`. */
+export const readDays = (parameters, signal) => read(`/api/days${query(parameters)}`, signal);
+
 /** A time as a parameter; null where there is none. */
 export function iso(ms) {
   return Number.isFinite(ms) && ms !== null ? new Date(ms).toISOString() : null;

@@ -31,6 +31,15 @@ BAD = [
     ("/api/stocks/AAPL/bars?interval=2m", "interval"),
     ("/api/alerts?direction=up", "direction"),
     ("/api/alerts?ticker=x", "ticker"),
+    ("/api/days", "tickers"),
+    ("/api/days?tickers=", "tickers"),
+    ("/api/days?tickers=aapl", "tickers"),
+    ("/api/days?tickers=AAPL,", "tickers"),
+    ("/api/days?tickers=AAPL%0A", "tickers"),
+    (f"/api/days?tickers={','.join(['A'] * 101)}", "tickers"),
+    ("/api/days?tickers=AAPL&points=-1", "points"),
+    ("/api/days?tickers=AAPL&points=101", "points"),
+    ("/api/days?tickers=AAPL&points=x", "points"),
 ]
 
 

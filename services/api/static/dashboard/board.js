@@ -54,8 +54,9 @@ export class Board {
     if (isReplaced) this.prices = new Map();
     this.clockAheadMs = Date.parse(timestamp) - now;
     for (const stock of stocks) {
-      this.prices.set(stock.ticker, { ...stock, at: Date.parse(stock.ts), direction: directionOf(stock, before.get(stock.ticker)) });
-      this.changed.add(stock.ticker);
+      const { ticker, price, sma, alert, ts, seq } = stock;
+      this.prices.set(ticker, { ticker, price, sma, alert, ts, seq, at: Date.parse(ts), direction: directionOf(stock, before.get(ticker)) });
+      this.changed.add(ticker);
     }
     return this.addAlerts(alerts);
   }
@@ -70,5 +71,6 @@ export class Board {
 
 function directionOf(stock, earlier) {
   if (!earlier) return 0;
+  if (stock.price === earlier.price) return earlier.direction;
   return Math.sign(Number(stock.price) - Number(earlier.price)) || earlier.direction;
 }

@@ -1,41 +1,198 @@
-/** The watch list: every ticker with its newest price. */
+/** The watch list: every ticker with its newest price, how its day went, its average and last alert; searched, sorted and pinned. */
 
-import { Table } from "/static/dashboard/watchlist/rows.js";
+import { count } from "/static/format.js";
+import { Asking } from "/static/dashboard/watchlist/asking.js";
+import { relativeChange } from "/static/dashboard/watchlist/change.js";
+import { Days } from "/static/dashboard/watchlist/days.js";
+import { Grid } from "/static/dashboard/watchlist/grid.js";
+import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/watchlist/order.js";
+import { Pins } from "/static/dashboard/watchlist/pins.js";
+import { Search } from "/static/dashboard/watchlist/search.js";
+import { readColours } from "/static/dashboard/watchlist/sparkline.js";
+
+/** A line that moves with each flush shows nothing more, and is drawn for every row in view. */
+const DRAW_AGAIN_MS = 1_000;
 
 export class WatchList {
   #board;
   #view;
-  #table;
-  #count;
-  #empty;
+  #grid;
+  #parts;
+  #days = new Days();
+  #asking = new Asking(this.#days, (tickers) => this.#onDays(tickers));
+  #pins = new Pins(() => this.#arrange());
+  #order = [];
+  #lastPinned;
+  #sortedAt = 0;
+  #drawnAt = 0;
+  #revealed = null;
+  #prices = null;
+  #known = 0;
+  #colours = readColours();
+  #canHover = matchMedia("(hover: hover)");
 
   /** `place` is the panel's section. */
   constructor(place, board, view) {
     this.#board = board;
     this.#view = view;
-    this.#count = place.querySelector("#count");
-    this.#empty = place.querySelector("#no-prices");
-    this.#table = new Table(place.querySelector("#prices"), (ticker) => view.set({ ticker }));
-    view.on(["ticker"], () => this.#mark());
+    const part = (selector) => place.querySelector(selector);
+    this.#parts = { count: part("#count"), empty: part("#no-prices"), scroller: part(".scroll"), heads: place.querySelectorAll("thead th") };
+    this.#grid = new Grid(part("table"), this.#parts.scroller, {
+      fill: (row) => this.#fill(row),
+      choose: (ticker) => this.#choose(ticker),
+      pin: (ticker) => this.#pin(ticker),
+    });
+    new Search(part("#find"), view, () => this.#order.length && view.set({ ticker: this.#order[0] }));
+    part("thead").addEventListener("click", ({ target }) => this.#sortBy(target.closest("th").dataset.sort));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#recolour());
+    view.on(["sort", "find"], () => this.#arrange());
+    view.on(["find"], () => this.#onFound());
+    view.on(["ticker"], () => this.#onChosen());
+    this.#showSort(this.#sort);
   }
 
-  /** Write what has changed. */
-  draw() {
-    const { prices, alerts, changed } = this.#board;
-    this.#table.keep(prices);
-    const stocks = [...changed].map((ticker) => prices.get(ticker)).filter(Boolean);
-    this.#table.show(stocks, (ticker) => alerts.lastOf(ticker));
+  /** Write what has changed of the rows that exist; all others cost nothing. */
+  draw(now) {
+    const { prices, changed } = this.#board;
+    for (const ticker of changed) if (prices.has(ticker)) this.#days.add(prices.get(ticker));
+    const isOther = prices !== this.#prices || prices.size !== this.#known;
+    if (isOther || this.#mayRearrange(now)) this.#arrange();
+    for (const [ticker, row] of this.#grid.rows) if (changed.has(ticker)) this.#write(row);
+    if (isOther) this.#onChosen();
+  }
+
+  /** Ages, lines, and what is to be asked of the days. */
+  tick(now) {
+    const { prices } = this.#board;
+    const isDue = now - this.#drawnAt >= DRAW_AGAIN_MS;
+    if (isDue) this.#drawnAt = now;
+    for (const row of this.#grid.rows.values()) {
+      row.showAge(now + this.#board.clockAheadMs);
+      if (isDue) this.#drawLine(row);
+    }
+    this.#asking.look(this.#grid.inView, this.#order, (ticker) => prices.get(ticker)?.at ?? 0, now);
+  }
+
+  /* Order */
+
+  get #sort() {
+    return parseSort(this.#view.get("sort"));
+  }
+
+  #mayRearrange(now) {
+    const isPointedAt = this.#canHover.matches && this.#parts.scroller.matches(":hover");
+    return mayRearrange({ sort: this.#sort, sinceMs: now - this.#sortedAt, isPointedAt, isFocused: this.#grid.isFocused });
+  }
+
+  #arrange() {
+    const { prices } = this.#board;
+    const [find, sort] = [this.#view.get("find"), this.#sort];
+    const pinned = this.#pins.names;
+    this.#sortedAt = Date.now();
+    [this.#prices, this.#known] = [prices, prices.size];
+    this.#order = ordered(prices.keys(), { find, sort, pinned, valueOf: (ticker) => this.#valueOf(ticker, sort.key) });
+    this.#lastPinned = this.#order.findLast((ticker) => pinned.has(ticker));
+    this.#grid.show(this.#order);
     this.#mark();
-    this.#empty.hidden = prices.size > 0;
-    this.#count.textContent = prices.size ? `${prices.size}` : "";
+    this.#showSort(sort);
+    this.#showCount(find);
+  }
+
+  #valueOf(ticker, key) {
+    const { price, at } = this.#board.prices.get(ticker);
+    if (key === "price") return Number(price);
+    if (key === "age") return -at;
+    if (key === "alert") return this.#board.alerts.lastOf(ticker)?.at ?? null;
+    const open = this.#days.openOf(ticker, at);
+    return open === null ? null : relativeChange(price, open);
+  }
+
+  #sortBy(key) {
+    if (key) this.#view.set({ sort: clicked(key, this.#sort) });
+  }
+
+  #showSort({ key, isDescending }) {
+    for (const head of this.#parts.heads) {
+      if (head.dataset.sort === key) head.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    }
+  }
+
+  #showCount(find) {
+    const { count: told, empty } = this.#parts;
+    const [shown, all] = [this.#order.length, this.#board.prices.size];
+    told.textContent = find ? `${count(shown)} of ${count(all)}` : all ? count(all) : "";
+    empty.hidden = shown > 0;
+    empty.textContent = all ? `No ticker matches “${find}”.` : "Waiting for the first price.";
+  }
+
+  #pin(ticker) {
+    this.#pins.toggle(ticker);
+    this.#arrange();
+    if (this.#grid.isFocused) this.#grid.reveal(ticker);
+  }
+
+  /* The chosen one */
+
+  #choose(ticker) {
+    this.#revealed = ticker; // it is where the reader looks
+    this.#view.set({ ticker });
+  }
+
+  /** One that was chosen elsewhere comes into view. */
+  #onChosen() {
+    const ticker = this.#view.get("ticker");
+    if (ticker !== this.#revealed && this.#grid.reveal(ticker)) this.#revealed = ticker;
+    this.#mark();
+  }
+
+  /** Among all tickers again, the reader wants to see where the one is that was found. */
+  #onFound() {
+    if (this.#view.get("find")) return;
+    this.#revealed = null;
+    this.#onChosen();
   }
 
   #mark() {
-    this.#table.mark(this.#view.get("ticker"));
+    this.#grid.rows.forEach((row) => this.#markRow(row));
   }
 
-  /** Write the ages, once a second. */
-  tick(now) {
-    this.#table.showAges(now + this.#board.clockAheadMs);
+  #markRow(row) {
+    const { ticker } = row;
+    const isChosen = ticker === this.#view.get("ticker");
+    row.mark({ isChosen, isPinned: this.#pins.names.has(ticker), isLastPinned: ticker === this.#lastPinned });
+  }
+
+  /* Rows */
+
+  /** Write everything of a row that came into view. */
+  #fill(row) {
+    this.#write(row);
+    this.#drawLine(row);
+    row.showAge(Date.now() + this.#board.clockAheadMs);
+    this.#markRow(row);
+  }
+
+  #write(row) {
+    const stock = this.#board.prices.get(row.ticker);
+    if (!stock) return; // it is no more, and the next frame takes its row away
+    row.show(stock, this.#days.openOf(row.ticker, stock.at));
+    row.showAlert(this.#board.alerts.lastOf(row.ticker), Date.now());
+  }
+
+  #drawLine(row) {
+    row.showSpark(this.#days.sparkOf(row.ticker), this.#colours);
+  }
+
+  #onDays(tickers) {
+    for (const row of tickers.map((ticker) => this.#grid.rows.get(ticker)).filter(Boolean)) {
+      this.#write(row);
+      this.#drawLine(row);
+    }
+  }
+
+  #recolour() {
+    this.#colours = readColours();
+    this.#grid.rows.forEach((row) => this.#drawLine(row));
   }
 }
