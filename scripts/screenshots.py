@@ -1,8 +1,8 @@
 """Pictures for the README, of a real pipeline: python -m scripts.screenshots
 
 Starts `tickstream up` in a temporary directory with embedded servers and the simulator, and draws what `watch`, `status`
-and `tail` show of it as SVG into docs/images/, then the page, light and dark, as PNG, where there is a Chromium. The pictures
-ask for nothing from elsewhere, no font either.
+and `tail` show of it as SVG into docs/images/, then the pages, light, dark and as on a phone, as PNG, where there is a Chromium.
+The pictures ask for nothing from elsewhere, no font either.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from pathlib import Path
 from socket import gethostname
 from struct import pack
 from termios import TIOCSWINSZ
+from typing import Literal, NamedTuple
 
 from playwright.async_api import Browser, async_playwright
 from rich.console import Console
@@ -49,12 +50,16 @@ PATIENCE_SECONDS = 120.0
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_SWITCHES = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-PAGE_PIXELS = (1280, 800)
+DESK, PHONE = (1280, 800), (390, 844)
+"""Pixels of a page."""
 PAGE_POINTS = 110
 """The page is drawn when its chart is full: a point a second."""
 PAGE_IS_FULL = f"""() => new Promise((resolve) => setInterval(() => {{
   if (tickstream.isJoined() && tickstream.chart()?.price.length >= {PAGE_POINTS}) resolve();
 }}, 200))"""
+OPS_IS_FULL = """() => new Promise((resolve) => setInterval(() => {
+  if (document.querySelectorAll('main *').length > 20) setTimeout(resolve, 2000);
+}, 200))"""
 MOST_PNG_BYTES = 200_000
 
 THEME = TerminalTheme(
@@ -182,16 +187,35 @@ def tail() -> Callable[[Console], None]:
 def has_browser() -> bool:
     """Whether the page can be drawn; says so if not."""
     if not CHROMIUM.exists():
-        print(f"docs/images/page-*.png are left as they were: {CHROMIUM} is missing", file=sys.stderr)
+        print(f"docs/images/*.png are left as they were: {CHROMIUM} is missing", file=sys.stderr)
     return CHROMIUM.exists()
 
 
+class Picture(NamedTuple):
+    """A page as it is drawn: its file without ending, path, pixels, colour scheme, and what is waited for in it."""
+
+    name: str
+    path: str
+    pixels: tuple[int, int]
+    scheme: Literal["light", "dark"]
+    until: str
+
+
+PICTURES = (
+    Picture("page-light", "", DESK, "light", PAGE_IS_FULL),
+    Picture("page-dark", "", DESK, "dark", PAGE_IS_FULL),
+    Picture("page-phone", "", PHONE, "dark", PAGE_IS_FULL),
+    Picture("ops-light", "ops", DESK, "light", OPS_IS_FULL),
+    Picture("ops-dark", "ops", DESK, "dark", OPS_IS_FULL),
+)
+
+
 async def draw_page() -> None:
-    """The page in both colour schemes."""
+    """Every picture of a page that there is."""
     async with api() as url, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_SWITCHES))
-        for scheme in ("light", "dark"):
-            await photograph(browser, url, scheme == "dark", IMAGES / f"page-{scheme}.png")
+        for picture in PICTURES:
+            await photograph(browser, url, picture)
         await browser.close()
 
 
@@ -213,17 +237,17 @@ async def api() -> AsyncIterator[str]:
         await process.wait()
 
 
-async def photograph(browser: Browser, url: str, is_dark: bool, path: Path) -> None:
-    """Write the picture of the page once it is full and no price flashes."""
-    width, height = PAGE_PIXELS
-    page = await browser.new_page(
-        viewport={"width": width, "height": height}, color_scheme="dark" if is_dark else "light", reduced_motion="reduce"
-    )
-    await page.goto(url)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        # Not wait_for_function: that evaluates text, which the page's policy refuses.
-        await page.evaluate(PAGE_IS_FULL)
-    keep(path, await page.screenshot())
+async def photograph(browser: Browser, url: str, picture: Picture) -> None:
+    """Write the picture once the page is full and no price flashes; a page that is not served is left out."""
+    width, height = picture.pixels
+    page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=picture.scheme, reduced_motion="reduce")
+    answer = await page.goto(f"{url}{picture.path}")
+    if answer is not None and answer.ok:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # Not wait_for_function: that evaluates text, which the page's policy refuses.
+            await page.evaluate(picture.until)
+        keep(IMAGES / f"{picture.name}.png", await page.screenshot())
+    await page.close()
 
 
 def keep(path: Path, picture: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,8 +12,10 @@ import pytest_asyncio
 from playwright.async_api import Browser, Route, async_playwright
 
 from services.admin.embedded import EmbeddedRedis, find_free_port
-from tests.browser.visit import STATIC, Deployment, Visit
-from tests.e2e.pipeline import Pipeline
+from shared.redis.client import connect
+from tests.browser.quiet import QuietMarket
+from tests.browser.visit import STATIC, Deployment, Quiet, Visit
+from tests.e2e.pipeline import SERVICES, Pipeline
 from tests.servers import search_path
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -74,28 +76,41 @@ async def deployment(
     market_redis: EmbeddedRedis, postgres_url: str, tmp_path_factory: pytest.TempPathFactory, deployment_variables: dict[str, str]
 ) -> AsyncIterator[Deployment]:
     """Every service, on simulated prices with a seed."""
+    variables = {"SOURCE": "simulated", "SIMULATED_SEED": "7", "SIMULATED_RATE": TICKS_PER_SECOND, "TICKERS": TICKERS}
+    variables |= deployment_variables
+    async with deployed(market_redis, postgres_url, tmp_path_factory.mktemp("page"), SERVICES, **variables) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def quiet(market_redis: EmbeddedRedis, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quiet]:
+    """Every service but the fetcher: no price and no word of the market until the test says so."""
+    services = tuple(name for name in SERVICES if name != "fetcher")
+    async with deployed(market_redis, postgres_url, tmp_path_factory.mktemp("quiet"), services) as running, connect(
+        market_redis.url, service="tests"
+    ) as redis:  # fmt: skip
+        market = QuietMarket(redis, PARTITIONS)
+        await market.open()
+        yield Quiet(running, market)
+
+
+@asynccontextmanager
+async def deployed(
+    redis: EmbeddedRedis, postgres_url: str, folder: Path, names: tuple[str, ...], **variables: str
+) -> AsyncIterator[Deployment]:
+    """These services and the API on a database of their own, once the page can be asked for."""
     name = f"tickstream_page_{secrets.token_hex(6)}"
     url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
     port = find_free_port()
-    variables = {
-        "SOURCE": "simulated",
-        "SIMULATED_SEED": "7",
-        "SIMULATED_RATE": TICKS_PER_SECOND,
-        "TICKERS": TICKERS,
-        "SMA_PERIOD": SMA_PERIOD,
-        "API_PORT": str(port),
-        **deployment_variables,
-    }
     async with AsyncExitStack() as stack:
         administration = await asyncpg.connect(postgres_url)
         stack.push_async_callback(administration.close)
         await administration.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         stack.push_async_callback(administration.execute, f"DROP DATABASE {name} WITH (FORCE)")
-        pipeline = await stack.enter_async_context(
-            Pipeline(market_redis.url, url, tmp_path_factory.mktemp("page"), PARTITIONS, **variables)
-        )
+        settings = {"SMA_PERIOD": SMA_PERIOD, "API_PORT": str(port), **variables}
+        pipeline = await stack.enter_async_context(Pipeline(redis.url, url, folder, PARTITIONS, **settings))
         await pipeline.migrate()
-        services = {**pipeline.start_all(), "api": pipeline.start("api")}
+        services = {each: pipeline.start(each) for each in (*names, "api")}
         for listening in ("gateway", "api"):
             await pipeline.until(services[listening].has_said("listening"), f"{listening} to listen")
         database = await asyncpg.connect(url)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from playwright.async_api import BrowserContext, Page
 
+from tests.browser.quiet import QuietMarket
 from tests.e2e.pipeline import PATIENCE_SECONDS, Pipeline, Service, until
 
 LOOK_SECONDS = 0.05
@@ -27,6 +28,14 @@ class Deployment:
     database: asyncpg.Connection
     url: str
     """Of the page."""
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """Running services without a fetcher, and the market in its place."""
+
+    deployment: Deployment
+    market: QuietMarket
 
 
 class Visit:

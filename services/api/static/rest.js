@@ -9,8 +9,7 @@ export class RestError extends Error {}
 
 /** The body of an answer, numbers of prices as text. `signal` ends it early with an AbortError. */
 export async function read(path, signal) {
-  const response = await request(path, signal);
-  const text = await response.text();
+  const { response, text } = await request(path, signal);
   if (!response.ok) throw new RestError(problemOf(text, response.status));
   return parse(text);
 }
@@ -25,7 +24,8 @@ function parse(text) {
 async function request(path, signal) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   try {
-    return await fetch(path, { signal: signal ? AbortSignal.any([signal, patience]) : patience, headers: { accept: "application/json" } });
+    const response = await fetch(path, { signal: signal ? AbortSignal.any([signal, patience]) : patience, headers: { accept: "application/json" } });
+    return { response, text: await response.text() }; // a body can fail to come, too
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new RestError(patience.aborted ? "the REST service does not answer" : "the REST service cannot be reached");

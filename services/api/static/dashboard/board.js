@@ -1,6 +1,6 @@
 /** What the page knows: latest prices, alerts and the market. Pure: no DOM, no clock, no network. */
 
-const MOST_ALERTS = 200;
+const MOST_ALERTS = 1_000;
 
 /** The alerts of every ticker, from the gateway and from REST, each once, newest first and bounded. */
 export class AlertLog {

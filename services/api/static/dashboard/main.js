@@ -8,32 +8,58 @@
 import { AlertPanel } from "/static/dashboard/alerts/panel.js";
 import { Board } from "/static/dashboard/board.js";
 import { ChartPanel } from "/static/dashboard/chart/panel.js";
-import { showConnection, words } from "/static/dashboard/header/connection.js";
-import { showMarket } from "/static/dashboard/header/market.js";
-import { View } from "/static/dashboard/view.js";
+import { Header } from "/static/dashboard/header/header.js";
+import { Token } from "/static/dashboard/header/token.js";
+import { DEFAULTS, View } from "/static/dashboard/view.js";
 import { WatchList } from "/static/dashboard/watchlist/panel.js";
 import { subscribe } from "/static/feed.js";
 import { readConfig } from "/static/rest.js";
 
 const TRY_AGAIN_MS = 3_000;
+/** So long a choice of the reader is drawn while the display is paused: what it asks of REST comes a moment later. */
+const CHOICE_MS = 2_000;
+const UNAUTHORIZED = 4401;
 
 const at = (id) => document.getElementById(id);
 const board = new Board();
 const view = new View();
 const watchList = new WatchList(at("prices-panel"), board, view);
 const chartPanel = new ChartPanel(at("chart-panel"), board, view, redraw);
-const alertPanel = new AlertPanel(at("alerts-panel"), board, view, redraw);
+const alertPanel = new AlertPanel(at("alerts-panel"), board, view, redraw, (alert) => chartPanel.showAlert?.(alert));
 const panels = [watchList, chartPanel, alertPanel];
+const header = new Header(board, { goOn, toAlerts: () => alertPanel.focus(), changed: tick });
+const token = new Token(at("token"), at("token-open"));
 
 let status = { phase: "connecting", reason: "", staleSince: null, complaint: "" };
 /** Redis lost entries, which the next update tells in full. */
 let isLost = false;
 let isDrawing = false;
+let chosenAt = -Infinity;
+let gateway = "";
+let feed = null;
 
 /* From the gateway */
 
 function onUpdate(update) {
-  const alerts = board.onUpdate(update, Date.now());
+  const now = Date.now();
+  header.hear(update, now);
+  alertPanel.alarm(update);
+  if (header.pause.since === null) take(update, now);
+  else header.pause.keep(update, now);
+}
+
+/** The display may move again: what came meanwhile is taken as after a break, for ticks between are missing. */
+function goOn(kept) {
+  if (kept) {
+    panels.forEach((panel) => panel.break?.());
+    take(kept.update, kept.at);
+  }
+  tick();
+  redraw();
+}
+
+function take(update, now) {
+  const alerts = board.onUpdate(update, now);
   if (update.isReplaced) {
     panels.forEach((panel) => panel.replace?.(isLost));
     isLost = false;
@@ -44,7 +70,7 @@ function onUpdate(update) {
 }
 
 function onGap({ reason }) {
-  isLost = reason !== "resume";
+  isLost ||= reason !== "resume";
 }
 
 function onMarket(market) {
@@ -54,8 +80,19 @@ function onMarket(market) {
 
 function onStatus(told) {
   status = told;
-  if (status.phase === "waiting" || status.phase === "ended") panels.forEach((panel) => panel.break?.());
+  const isAway = status.phase === "waiting" || status.phase === "ended";
+  if (isAway) [header, ...panels].forEach((panel) => panel.break?.());
+  if (isAway && status.code === UNAUTHORIZED) askToken();
   tick();
+}
+
+/** The feed that was refused ends; another one goes on where it stood. */
+async function askToken() {
+  const { cursor } = feed;
+  feed.close();
+  status = { ...status, phase: "ended" };
+  await token.ask(status.reason);
+  follow(cursor);
 }
 
 /** Where the address names no ticker that there is, the first one is shown. */
@@ -66,9 +103,19 @@ function chooseFirst() {
 /* To the page */
 
 function redraw() {
-  if (isDrawing) return;
+  if (isDrawing || isStill()) return;
   isDrawing = true;
   requestAnimationFrame(draw);
+}
+
+/** Whether the display is paused; what the reader chooses is shown all the same. */
+function isStill() {
+  return header.pause.since !== null && Date.now() - chosenAt > CHOICE_MS;
+}
+
+function onChoice() {
+  chosenAt = Date.now();
+  redraw();
 }
 
 function draw() {
@@ -76,16 +123,15 @@ function draw() {
   const now = Date.now();
   panels.forEach((panel) => panel.draw?.(now));
   board.changed.clear();
-  if (board.market) showMarket(at("market"), board.market, now);
   tick();
 }
 
 function tick() {
   const now = Date.now();
-  const said = words(status, now);
-  showConnection(at("connection"), at("banner"), said);
-  document.body.classList.toggle("stale", said.phase !== "live");
-  panels.forEach((panel) => panel.tick?.(now));
+  const isCurrent = header.show(status, board.prices.get(view.get("ticker")), now);
+  document.body.classList.toggle("stale", !isCurrent);
+  document.body.dataset.market = board.market?.status ?? "unknown";
+  if (!isStill()) panels.forEach((panel) => panel.tick?.(now));
 }
 
 /* Start */
@@ -93,10 +139,19 @@ function tick() {
 async function start() {
   setInterval(tick, 1000);
   view.on(["ticker"], chooseFirst);
+  view.on(Object.keys(DEFAULTS), onChoice);
   const config = await configured();
   chartPanel.period = config.sma_period;
-  if (config.gateway) subscribe(config.gateway, { onUpdate, onGap, onStatus, onMarket });
+  header.version = config.version;
+  gateway = config.gateway;
+  if (gateway) follow();
   else onStatus({ phase: "ended", reason: "the REST service does not know where the gateway is (GATEWAY_PUBLIC_URL)" });
+}
+
+/** Connect, and resume after `since`. */
+function follow(since) {
+  const options = { since, onUpdate, onGap, onStatus, onMarket };
+  feed = subscribe(gateway, token.text === null ? options : { ...options, token: () => token.text });
 }
 
 async function configured() {
@@ -119,6 +174,8 @@ window.tickstream = Object.freeze({
   prices: () => [...board.prices.values()].map((stock) => ({ ...stock })),
   alerts: () => board.alerts.newest.map((alert) => ({ ...alert })),
   status: () => ({ ...status }),
+  listed: () => alertPanel.listed.map(({ id }) => id),
+  behind: () => header.pause.behind,
 });
 
 start();

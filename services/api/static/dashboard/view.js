@@ -4,8 +4,13 @@
  * A bare name is a ticker, as in `#TSLA`. What stands at its default is left out; what no page knows is ignored.
  */
 
+import { formatFilter, parseFilter } from "/static/dashboard/alerts/filter.js";
+
 /** Each part of the view with its default. */
 export const DEFAULTS = Object.freeze({ ticker: "", interval: "ticks", sort: "ticker", find: "", alerts: "all" });
+
+/** How a part is read where not every text has a meaning: what has none falls back. */
+const READERS = { alerts: (text) => formatFilter(parseFilter(text)) };
 
 export class View {
   #values = { ...DEFAULTS };
@@ -45,7 +50,7 @@ export function parse(fragment) {
   const text = fragment.replace(/^#/, "");
   const given = new URLSearchParams(text.includes("=") ? text : `ticker=${text.replaceAll("+", "%2B")}`);
   const known = Object.keys(DEFAULTS).filter((name) => given.has(name));
-  return { ...DEFAULTS, ...Object.fromEntries(known.map((name) => [name, given.get(name)])) };
+  return { ...DEFAULTS, ...Object.fromEntries(known.map((name) => [name, (READERS[name] ?? String)(given.get(name))])) };
 }
 
 /** The fragment of these parts; empty where all stand at their defaults. Pure. */
