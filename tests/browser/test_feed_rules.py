@@ -116,6 +116,18 @@ async def test_an_alert_that_comes_again_is_dropped(modules: Visit) -> None:
     assert [ids(each) for each in found] == [["i.0.1", "i.0.2"], ["i.0.3"]]
 
 
+async def test_the_last_ten_thousand_alerts_are_remembered_and_not_every_one_for_ever(modules: Visit) -> None:
+    steps = """async (message) => {
+      const { Progress } = await import("/static/feed.js");
+      const progress = new Progress();
+      const given = (...numbers) => progress.take({ ...message, alerts: numbers.map((id) => ({ id, ticker: "V" })) }).update.alerts.length;
+      const newest = (count, from) => Array.from({ length: count }, (_, place) => from + place);
+      return [given(...newest(10_001, 0)), given(1), given(...newest(9_998, 10_001)), given(10_001), given(...newest(20_000, 30_000)), given(1)];
+    }"""
+    message = {"type": "stock_update", "timestamp": "t", "cursor": "c", "stocks": []}
+    assert await modules.run(steps, message) == [10_001, 0, 9_998, 0, 20_000, 1]
+
+
 async def test_what_is_not_wanted_is_left_out(modules: Visit) -> None:
     steps = """async (message) => {
       const { Progress, parse } = await import("/static/feed.js");

@@ -202,4 +202,4 @@ async def test_the_legend_says_how_many_prices_an_average_waits_for_and_what_tha
     bar = {"open": "1", "high": "2.5", "low": "0.75", "close": "2", "sma": "1.9", "volume": None}
     told = await modules.run(LEGEND, [{"price": "7.125", "sma": None}, bar])
     assert told[0] == ["7.125", "SMA after 3 more prices", "now"]
-    assert told[1] == ["O 1.00", "H 2.50", "L 0.75", "C 2.00", "SMA 5 of closes 1.90", "Vol –", "then"]
+    assert told[1] == ["O 1.00", "H 2.50", "L 0.75", "C 2.00", "SMA 5 of closes 1.90", "then", "Vol –"]

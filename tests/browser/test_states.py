@@ -13,8 +13,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOTE_SHIFTS = """
 window.shifts = [];
-const told = ({ node, previousRect: { x, y, width } }) => `${node?.outerHTML?.slice(0, 90) ?? "removed"} from ${x}, ${y}, ${width} wide`;
-const isOurs = ({ node }) => !node?.closest?.(".prices table, .chart .title, #chart");
+const placed = ({ x, y, width }) => `${x}, ${y}, ${width} wide`;
+const told = ({ node, previousRect, currentRect }) => `${node?.outerHTML?.slice(0, 90) ?? "removed"} from ${placed(previousRect)} to ${placed(currentRect)}`;
+const isOurs = ({ node }) => !node?.closest?.(".prices table");
 new PerformanceObserver((list) => {
   for (const { sources } of list.getEntries()) shifts.push(...sources.filter(isOurs).map(told));
 }).observe({ type: "layout-shift", buffered: true });

@@ -43,7 +43,7 @@ const TICKER = /^[A-Z0-9][A-Z0-9.:-]{0,31}$/;
 const NAMES_PER_MESSAGE = 100;
 /** The longest make 3.5 KB; the gateway takes 4 KiB. */
 const MOST_TICKERS = 1_000;
-const MOST_IDS = 10_000;
+const LEAST_IDS = 10_000;
 /** As many alerts as a gateway keeps for a slow page. */
 const LOOK_MS = 1_000;
 const OPEN_MS = 10_000;
@@ -416,6 +416,8 @@ export class Progress {
   #parts = [];
   #seqs = new Map();
   #ids = new Set();
+  /** Ids before those, all forgotten at once: a set is slow at giving up its oldest. */
+  #olderIds = new Set();
   #sentAt = null;
   #isFirst = true;
 
@@ -460,9 +462,9 @@ export class Progress {
   }
 
   #isUnseen({ id }) {
-    if (this.#ids.has(id)) return false;
+    if (this.#ids.has(id) || this.#olderIds.has(id)) return false;
+    if (this.#ids.size === LEAST_IDS) [this.#olderIds, this.#ids] = [this.#ids, new Set()];
     this.#ids.add(id);
-    if (this.#ids.size > MOST_IDS) this.#ids.delete(this.#ids.values().next().value);
     return true;
   }
 }

@@ -53,4 +53,4 @@ async def test_answers_are_what_the_document_says(api: Api) -> None:
     await api.redis.hset(streams.latest(partition_of("AAPL", PARTITIONS)), "AAPL", LATEST)
     await announce(api.redis, Market("XNYS", "open", "regular session"))
     asked = await asyncio.to_thread(ask_everything, f"http://127.0.0.1:{api.port}")
-    assert len(asked) == 8
+    assert len(asked) == 10

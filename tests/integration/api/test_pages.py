@@ -113,7 +113,7 @@ async def test_the_openapi_document_names_what_there_is(api: Api) -> None:
     document = await api.json("/openapi.json")
     assert set(document["paths"]) == {
         "/api/stocks", "/api/stocks/{ticker}", "/api/stocks/{ticker}/ticks", "/api/stocks/{ticker}/bars", "/api/stocks/{ticker}/gaps",
-        "/api/alerts", "/api/market", "/api/pipeline", "/healthz",
+        "/api/days", "/api/alerts", "/api/market", "/api/pipeline", "/healthz",
     }  # fmt: skip
     for path in document["paths"].values():
         assert set(path) == {"get"}

@@ -11,6 +11,8 @@ import { axisDate, axisMinute, axisMoment, axisTime, barDate, barMoment } from "
 const LIBRARY = "/static/vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
 const LEAST_IN_SIGHT = 40;
 const MOST_IN_SIGHT = 120;
+/** Of the price axis, wide enough for most prices: it does not grow when the first one comes. */
+const AXIS_PX = 72;
 const MARGIN_POINTS = 4;
 const LEAST_DECIMALS = 2;
 /** Points that are updated one by one; more are drawn anew. */
@@ -289,7 +291,7 @@ class Chart {
     return {
       autoSize: true,
       layout: { attributionLogo: false, fontFamily: family, fontSize: 12 },
-      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.12, bottom: 0.12 } },
+      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.12, bottom: 0.12 }, minimumWidth: AXIS_PX },
       timeScale: { borderVisible: false, timeVisible: true, secondsVisible: true, rightOffset: MARGIN_POINTS, tickMarkFormatter: (time, kind) => tickMark(time, kind, this.#seconds) },
       localization: { timeFormatter: (time) => moment(time, this.#seconds) },
       handleScroll: { vertTouchDrag: false },

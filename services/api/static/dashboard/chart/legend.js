@@ -61,13 +61,13 @@ export class Legend {
 
 /** Parts of a tick, `{price, sma, volume}`. */
 export function partsOfTick(tick, moment, missing) {
-  return [["price", "", price(tick.price)], ...averagePart(tick.sma, "SMA", missing, "price"), ...volumePart(tick.volume), ["time", "", moment]];
+  return [["price", "", price(tick.price)], ...averagePart(tick.sma, "SMA", missing, "price"), ["time", "", moment], ...volumePart(tick.volume)];
 }
 
 /** Parts of a bar. */
 export function partsOfBar(bar, moment, period, missing) {
   const prices = BAR.map(([name, label]) => [name, label, price(bar[name])]);
-  return [...prices, ...averagePart(bar.sma, `SMA ${period ?? ""} of closes`, missing, "bar"), ...volumePart(bar.volume), ["time", "", moment]];
+  return [...prices, ...averagePart(bar.sma, `SMA ${period ?? ""} of closes`, missing, "bar"), ["time", "", moment], ...volumePart(bar.volume)];
 }
 
 function averagePart(sma, label, missing, unit) {
@@ -75,7 +75,7 @@ function averagePart(sma, label, missing, unit) {
   return [["sma", label, average(sma)]];
 }
 
-/** Undefined: the source has none; null: not told yet. */
+/** Undefined: the source has none; null: not told yet. It stands last, for it comes and goes. */
 function volumePart(amount) {
   return amount === undefined ? [] : [["volume", "Vol", amount === null ? "–" : volume(amount)]];
 }

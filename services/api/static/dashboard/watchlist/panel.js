@@ -12,6 +12,8 @@ import { readColours } from "/static/dashboard/watchlist/sparkline.js";
 
 /** A line that moves with each flush shows nothing more, and is drawn for every row in view. */
 const DRAW_AGAIN_MS = 1_000;
+/** Where so many rows change at once, no flash leads the eye. */
+const MANY_ROWS = 12;
 
 export class WatchList {
   #board;
@@ -57,7 +59,8 @@ export class WatchList {
     for (const ticker of changed) if (prices.has(ticker)) this.#days.add(prices.get(ticker));
     const isOther = prices !== this.#prices || prices.size !== this.#known;
     if (isOther || this.#mayRearrange(now)) this.#arrange();
-    for (const [ticker, row] of this.#grid.rows) if (changed.has(ticker)) this.#write(row);
+    const moved = [...this.#grid.rows.values()].filter((row) => changed.has(row.ticker));
+    moved.forEach((row) => this.#write(row, moved.length > MANY_ROWS));
     if (isOther) this.#onChosen();
   }
 
@@ -173,10 +176,10 @@ export class WatchList {
     this.#markRow(row);
   }
 
-  #write(row) {
+  #write(row, isBusy) {
     const stock = this.#board.prices.get(row.ticker);
     if (!stock) return; // it is no more, and the next frame takes its row away
-    row.show(stock, this.#days.openOf(row.ticker, stock.at));
+    row.show(stock, this.#days.openOf(row.ticker, stock.at), isBusy);
     row.showAlert(this.#board.alerts.lastOf(row.ticker), Date.now());
   }
 

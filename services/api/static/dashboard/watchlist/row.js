@@ -79,13 +79,13 @@ export class Row {
     return Object.keys(this.#cells).filter((column) => this.#cells[column].checkVisibility());
   }
 
-  /** Show the latest price, against the day's open (null: not known). */
-  show(stock, open) {
+  /** Show the latest price, against the day's open (null: not known); `isBusy` where much of the list changes at once. */
+  show(stock, open, isBusy = false) {
     const isNews = this.#stock !== null && this.#stock.price !== stock.price;
     this.#stock = stock;
     this.#write(this.#price, price(stock.price));
     this.#direct(this.#cells.price, stock.direction);
-    if (isNews) this.#flash();
+    if (isNews) this.#flash(isBusy);
     this.#write(this.#cells.sma, average(stock.sma));
     this.#showChange(open);
   }
@@ -125,16 +125,17 @@ export class Row {
   }
 
   /**
-   * A price that moves all the time flashes now and then: a page that blinks with each flush tells nothing, and costs the most.
+   * A price that moves all the time flashes now and then, and among many others that do not at all: a page that blinks with each
+   * flush tells nothing, and costs the most.
    *
    * The style sheet has the same animation by two names, and changing from one to the other begins it again. `animate()` would have
    * the browser lay out the page at once, for each row anew.
    */
-  #flash() {
+  #flash(isBusy) {
     const now = performance.now();
     const wasQuiet = now - this.#movedAt >= FLASH_MS;
     this.#movedAt = now;
-    if (!wasQuiet && now - this.#flashedAt < FLASH_AGAIN_MS) return;
+    if (!wasQuiet && (isBusy || now - this.#flashedAt < FLASH_AGAIN_MS)) return;
     this.#flashedAt = now;
     this.#cells.price.dataset.flash = this.#cells.price.dataset.flash === "1" ? "2" : "1";
   }
