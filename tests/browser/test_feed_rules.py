@@ -122,7 +122,8 @@ async def test_the_last_ten_thousand_alerts_are_remembered_and_not_every_one_for
       const progress = new Progress();
       const given = (...numbers) => progress.take({ ...message, alerts: numbers.map((id) => ({ id, ticker: "V" })) }).update.alerts.length;
       const newest = (count, from) => Array.from({ length: count }, (_, place) => from + place);
-      return [given(...newest(10_001, 0)), given(1), given(...newest(9_998, 10_001)), given(10_001), given(...newest(20_000, 30_000)), given(1)];
+      const before = [given(...newest(10_001, 0)), given(1)];
+      return [...before, given(...newest(9_998, 10_001)), given(10_001), given(...newest(20_000, 30_000)), given(1)];
     }"""
     message = {"type": "stock_update", "timestamp": "t", "cursor": "c", "stocks": []}
     assert await modules.run(steps, message) == [10_001, 0, 9_998, 0, 20_000, 1]

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NOTE_SHIFTS = """
 window.shifts = [];
 const placed = ({ x, y, width }) => `${x}, ${y}, ${width} wide`;
-const told = ({ node, previousRect, currentRect }) => `${node?.outerHTML?.slice(0, 90) ?? "removed"} from ${placed(previousRect)} to ${placed(currentRect)}`;
+const nameOf = (node) => node?.outerHTML?.slice(0, 90) ?? "removed";
+const told = ({ node, previousRect, currentRect }) => `${nameOf(node)} from ${placed(previousRect)} to ${placed(currentRect)}`;
 const isOurs = ({ node }) => !node?.closest?.(".prices table");
 new PerformanceObserver((list) => {
   for (const { sources } of list.getEntries()) shifts.push(...sources.filter(isOurs).map(told));
