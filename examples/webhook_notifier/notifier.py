@@ -54,7 +54,7 @@ async def deliver(client: httpx.AsyncClient, url: str, content: str, stopping: a
         wait_seconds = random.uniform(0, longest_seconds)
         try:
             answer = await client.post(url, json={"content": content})
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             problem = type(error).__name__
         else:
             if answer.is_success:
@@ -92,10 +92,6 @@ if __name__ == "__main__":
         sys.exit("REDIS_URL must be that of the pipeline's Redis; `make run` shows it")
     if not (webhook_url := read_secret("WEBHOOK_URL")).startswith(("https://", "http://")):
         sys.exit("WEBHOOK_URL_FILE must name a file with the webhook's URL, https://…")
-    try:
-        httpx.URL(webhook_url)
-    except httpx.InvalidURL:
-        sys.exit("what WEBHOOK_URL or its file has is no URL")  # not in the library's words: they quote it
     logging.basicConfig(format="%(asctime)s %(message)s")  # not level INFO: httpx logs the URL of each request there
     try:
         asyncio.run(notify(redis_url, webhook_url))

@@ -18,7 +18,9 @@ from tests.integration.gateway.market import Market
 PATIENCE_SECONDS = 20
 CLIENT = Path(__file__).parents[2] / "clients" / "python"
 FOLLOW = """
-import asyncio, sys, tickstream_client
+import asyncio, signal, sys, tickstream_client
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start does
 
 async def main():
     async for update in tickstream_client.subscribe(sys.argv[1], proxy=None):
@@ -224,7 +226,10 @@ def interrupt(url: str) -> str:
         assert program.stdout is not None
         assert program.stdout.readline() == "updated\n"
         program.send_signal(signal.SIGINT)
-        return program.communicate(timeout=PATIENCE_SECONDS)[1]
+        try:
+            return program.communicate(timeout=PATIENCE_SECONDS)[1]
+        finally:
+            program.kill()
 
 
 async def test_ctrl_c_ends_a_program_with_nothing_but_its_own_traceback() -> None:

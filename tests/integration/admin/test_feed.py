@@ -9,7 +9,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from services.admin.board import Board
 from services.admin.embedded import find_free_port
-from services.admin.feed import follow
+from services.admin.feed import TOKEN_ADVICE, follow
 
 PATIENCE_SECONDS = 20
 UPDATE = '{"type":"stock_update","timestamp":"2026-02-14T21:38:22.104+00:00","snapshot":true,"stocks":[],"alerts":[],"cursor":"a-cursor"}'
@@ -40,7 +40,8 @@ async def test_code_that_says_never_to_come_back_is_heeded(code: int, reason: st
 
     board = Board()
     async with server(refuse) as url:
-        assert await outcome(url, board=board) == f"{reason}, code {code}"
+        advice = f"; {TOKEN_ADVICE}" if code == 4401 else ""
+        assert await outcome(url, board=board) == f"{reason}, code {code}{advice}"
     assert board.away_because == f"{reason}, code {code}"
 
 
