@@ -78,6 +78,7 @@ async def test_it_follows_the_readers_colours_and_fits_a_telephone(api: str, vis
     assert await visit.run(BEYOND_THE_EDGE) == []
 
 
+@pytest.mark.long
 async def test_dashboard_and_rest_documentation_lead_there(api: str, visit: Visit) -> None:
     visit.allow("Failed to load resource", "WebSocket connection to")  # the dashboard has nothing to show here
     for path in ("/", "/docs"):

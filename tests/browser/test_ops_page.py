@@ -72,9 +72,9 @@ async def test_a_stopped_analyzer_is_named_as_the_place_and_forgotten_when_it_go
     analyzer.pause()
     try:
         await comes_to(visit, "analyzer", "stuck")
-        await visit.holds("document.querySelector('#headline').dataset.state === 'stuck'")
-        told = await visit.text("#headline")
-        assert f":{analyzer.process.pid} holds partitions 0, 1 and stands still for" in told
+        words = f":{analyzer.process.pid} holds partitions 0, 1 and stands still for"
+        await visit.holds("(words) => document.querySelector('#headline').textContent.includes(words)", words)
+        assert await visit.run("document.querySelector('#headline').dataset.state") == "stuck"
         assert await visit.text("#headline code") == "python -m services.analyzer"
         assert {stage: await visit.run(STATE, stage) for stage in ("fetcher", "persister", "gateway")} == {
             "fetcher": "ok", "persister": "ok", "gateway": "ok",
@@ -89,6 +89,7 @@ async def test_a_stopped_analyzer_is_named_as_the_place_and_forgotten_when_it_go
     await comes_to(visit, "analyzer", "ok")
 
 
+@pytest.mark.long
 async def test_a_killed_persister_and_a_killed_gateway_are_named_until_others_run(deployment: Deployment, visit: Visit) -> None:
     await look(visit, deployment)
     for service in ("persister", "gateway"):
@@ -136,6 +137,7 @@ async def test_redis_that_is_away_is_the_place_and_the_rest_is_unknown(
     await visit.page.wait_for_selector("#partitions tr")
 
 
+@pytest.mark.long
 async def test_an_api_that_does_not_answer_is_told_with_the_age_of_what_is_shown(deployment: Deployment, visit: Visit) -> None:
     """The answer is refused in the browser: the service itself is needed by the other tests."""
     visit.allow(*API_AWAY)
@@ -188,6 +190,7 @@ async def test_the_page_breaks_no_rule_and_fits_a_phone(deployment: Deployment, 
     assert await violations(visit) == []
 
 
+@pytest.mark.long
 async def test_it_works_with_64_partitions_and_says_what_is_wrong_with_them(deployment: Deployment, visit: Visit) -> None:
     """The answer is made of a real one: a deployment of so many partitions is another."""
     await visit.page.goto(f"{deployment.url}/ops")

@@ -89,6 +89,7 @@ async def test_a_market_from_before_its_first_price_to_a_source_that_falls_silen
     assert await visit.run("shifts") == []
 
 
+@pytest.mark.long
 async def test_each_server_that_goes_away_is_named_and_the_rest_goes_on(quiet: Quiet, visit: Visit, market_redis: EmbeddedRedis) -> None:
     visit.allow(*SERVERS_AWAY)
     deployment, market = quiet.deployment, quiet.market

@@ -162,6 +162,7 @@ def by_change(changes: dict[str, tuple[Decimal, str]]) -> list[str]:
     return sorted(changes, key=lambda ticker: (-changes[ticker][0], ticker))
 
 
+@pytest.mark.long
 async def test_a_pinned_ticker_stands_first_also_after_a_reload_and_in_other_tabs(deployment: Deployment, opened: Visit) -> None:
     other = await opened.context.new_page()
     await other.goto(f"{deployment.url}/")

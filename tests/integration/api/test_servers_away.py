@@ -73,6 +73,7 @@ async def test_postgresql_away_and_back(redis_url: str, postgres_server: Embedde
         assert await statuses(client, FROM_POSTGRES) == {200}
 
 
+@pytest.mark.long
 async def test_slow_questions_leave_the_quick_ones_their_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.database.execute("INSERT INTO ticks VALUES ('i', 1, 1, '1-0', 'AAPL', 1, now(), 's', NULL, NULL, now())")
     monkeypatch.setitem(queries(), "bars", queries()["bars"].replace("FROM (", "FROM (SELECT pg_sleep(60)) AS nap, ("))

@@ -23,7 +23,7 @@ const UNAUTHORIZED = 4401;
 const at = (id) => document.getElementById(id);
 const board = new Board();
 const view = new View();
-const watchList = new WatchList(at("prices-panel"), board, view);
+const watchList = new WatchList(at("prices-panel"), board, view, redraw);
 const chartPanel = new ChartPanel(at("chart-panel"), board, view, redraw);
 const alertPanel = new AlertPanel(at("alerts-panel"), board, view, redraw, (alert) => chartPanel.showAlert?.(alert));
 const panels = [watchList, chartPanel, alertPanel];

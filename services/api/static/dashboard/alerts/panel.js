@@ -170,7 +170,9 @@ export class AlertPanel {
     await this.#read(this.#abort.signal, async (signal) => {
       this.#stored.take(await readAlerts({ ...this.#asked(), limit: PAGE, cursor: this.#stored.cursor }, signal), false);
     });
-    this.draw(Date.now());
+    // Who scrolled down asked for them, also while the display is paused; a list that is not yet full asked by itself.
+    if (this.#reading.isHeld) this.draw(Date.now());
+    else this.#redraw();
   }
 
   #asked() {

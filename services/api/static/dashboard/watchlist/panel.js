@@ -18,6 +18,7 @@ const MANY_ROWS = 12;
 export class WatchList {
   #board;
   #view;
+  #redraw;
   #grid;
   #parts;
   #days = new Days();
@@ -33,10 +34,11 @@ export class WatchList {
   #colours = readColours();
   #canHover = matchMedia("(hover: hover)");
 
-  /** `place` is the panel's section. */
-  constructor(place, board, view) {
+  /** `place` is the panel's section; `redraw()` asks for a frame. */
+  constructor(place, board, view, redraw) {
     this.#board = board;
     this.#view = view;
+    this.#redraw = redraw;
     const part = (selector) => place.querySelector(selector);
     this.#parts = { count: part("#count"), empty: part("#no-prices"), scroller: part(".scroll"), heads: place.querySelectorAll("thead th") };
     this.#grid = new Grid(part("table"), this.#parts.scroller, {
@@ -187,11 +189,11 @@ export class WatchList {
     row.showSpark(this.#days.sparkOf(row.ticker), this.#colours);
   }
 
+  /** Not drawn here: the display may stand still. */
   #onDays(tickers) {
-    for (const row of tickers.map((ticker) => this.#grid.rows.get(ticker)).filter(Boolean)) {
-      this.#write(row);
-      this.#drawLine(row);
-    }
+    tickers.forEach((ticker) => this.#board.changed.add(ticker));
+    this.#drawnAt = 0;
+    this.#redraw();
   }
 
   #recolour() {
