@@ -155,7 +155,7 @@ async def test_the_list_is_filtered_read_back_to_the_first_and_does_not_move_und
 
 async def test_sound_and_notifications_are_off_until_asked_for_and_respect_the_filter(quiet: Quiet, visit: Visit) -> None:
     page, market = visit.page, quiet.market
-    await market.trade("NVDA", "10", "10", "10", "10", "10", "11", "9")
+    await market.trade("NVDA", "10", "10", "10", "10", "10", "9", "11", "9")
     await page.add_init_script(HEARD)
     await visit.open(quiet.deployment, "#ticker=NVDA&alerts=bullish")
     await page.wait_for_selector("#alerts li")
