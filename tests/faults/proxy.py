@@ -96,13 +96,14 @@ class FaultProxy:
         self._upstream = urlsplit(upstream_url)
         self._faults: list[Fault] = []
         self._links: dict[asyncio.Task[None], _Link | None] = {}
+        self._clients: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Serve in this loop."""
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         user, at, _ = self._upstream.netloc.rpartition("@")
         self.url = urlunsplit(self._upstream._replace(netloc=f"{user}{at}127.0.0.1:{port}"))
@@ -113,6 +114,8 @@ class FaultProxy:
             for task in (tasks := list(self._links)):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for client in self._clients:
+                reset(client)  # of a task that was cancelled before its first step, and so did nothing at its end
             await server.wait_closed()
 
     @contextmanager
@@ -165,10 +168,16 @@ class FaultProxy:
             if link is not None:
                 link.cut()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from this moment on: a proxy that ends closes what it has accepted."""
+        self._clients.add(writer)
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._links[task] = None
+        task.add_done_callback(lambda task: self._links.pop(task, None))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._links[task] = None
         try:
             if not self.refuses:
                 server = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
@@ -178,6 +187,7 @@ class FaultProxy:
             pass  # the server refuses, and so does the proxy; or it ends, which asyncio's streams would report
         finally:
             reset(writer)
+            self._clients.discard(writer)
             if (link := self._links.pop(task)) is not None:
                 link.cut()  # one that was cancelled while it closed has not closed the server's side
 
