@@ -52,7 +52,8 @@ def _extract_first(
 # asyncio's debug mode notes where each callback and future was made. Whole stacks, read from their files, took a third of the suite's
 # time; the innermost frame is enough to find the place.
 traceback.StackSummary.extract = classmethod(_extract_first)  # type: ignore[assignment]
-asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]
+# The interpreter notes by itself where coroutines were made, so many frames deep.
+asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]  # typeshed calls it final; there is no other way to say it
 
 WITHOUT_DEBUG_MODE = frozenset({"browser", "e2e", "examples", "faults"})
 """Where the loop of a test looks at other processes, or plays thousands of faults: debug mode triples what each turn of it costs."""
