@@ -203,3 +203,11 @@ async def test_the_legend_says_how_many_prices_an_average_waits_for_and_what_tha
     told = await modules.run(LEGEND, [{"price": "7.125", "sma": None}, bar])
     assert told[0] == ["7.125", "SMA after 3 more prices", "now"]
     assert told[1] == ["O 1.00", "H 2.50", "L 0.75", "C 2.00", "SMA 5 of closes 1.90", "then", "Vol –"]
+
+
+async def test_an_answer_that_is_no_json_is_told_like_one_that_does_not_come(modules: Visit) -> None:
+    asked = """async () => {
+      const { RestError, read } = await import("/static/rest.js");
+      return read("/a/page/of/a/proxy").catch((error) => [error instanceof RestError, error.message]);
+    }"""
+    assert await modules.run(asked) == [True, "what answers in place of the REST service sends no JSON"]

@@ -11,7 +11,11 @@ export class RestError extends Error {}
 export async function read(path, signal) {
   const { response, text } = await request(path, signal);
   if (!response.ok) throw new RestError(problemOf(text, response.status));
-  return parse(text);
+  try {
+    return parse(text);
+  } catch {
+    throw new RestError("what answers in place of the REST service sends no JSON"); // a proxy's page, say
+  }
 }
 
 function parse(text) {
