@@ -1,7 +1,7 @@
 /** Asks GET /api/pipeline once a second while the page is seen, has the answer judged, and draws it. */
 
 import { timeOfDay } from "/static/format.js";
-import { readPipeline } from "/static/rest.js";
+import { RestError, readPipeline } from "/static/rest.js";
 import { element, mark, resize, write, writeProse } from "/static/ops/elements.js";
 import { figures, StoredRate } from "/static/ops/figures.js";
 import { Judge } from "/static/ops/judging.js";
@@ -30,14 +30,22 @@ let asking = null;
 async function ask() {
   if (asking || document.hidden) return;
   asking = AbortSignal.timeout(PATIENCE_MS);
-  try {
-    take(await readPipeline(asking), Date.now());
-    complaint = "";
-  } catch (error) {
-    complaint = error.name === "TimeoutError" ? "the REST service does not answer" : error.message;
-  }
-  asking = null;
+  const answer = await answered(asking).finally(() => (asking = null));
+  if (answer) take(answer, Date.now());
   tick();
+}
+
+/** The answer; null, and a complaint, if there is none. What goes wrong in drawing it is for the console, and no complaint. */
+async function answered(signal) {
+  try {
+    const answer = await readPipeline(signal);
+    complaint = "";
+    return answer;
+  } catch (error) {
+    if (!(error instanceof RestError) && error.name !== "TimeoutError") throw error;
+    complaint = error instanceof RestError ? error.message : "the REST service does not answer";
+    return null;
+  }
 }
 
 function take(answer, now) {
