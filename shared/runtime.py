@@ -110,8 +110,23 @@ def _stop_on_signals(stop: asyncio.Event, *, is_hurried: bool) -> None:
         log.info("stopping", signal=number.name)
         stop.set()
 
-    for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    tell_signals(SIGNALS, on_signal)
+
+
+def tell_signals(numbers: Sequence[signal.Signals], on_signal: Callable[[signal.Signals], None]) -> None:
+    """Call `on_signal(number)` in the running loop once for each signal that comes.
+
+    Not by `loop.add_signal_handler`: uvloop hears of a signal by its handler and by its pipe, and when one comes while
+    it reads the byte of another from the pipe, it tells it by each of them. A second SIGTERM would be a wish nobody had.
+    """
+    loop = asyncio.get_running_loop()
+
+    def on_any(number: int, _: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(on_signal, signal.Signals(number))
+
+    for number in numbers:
+        signal.signal(number, on_any)
 
 
 async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: float = GRACE_SECONDS) -> None:

@@ -107,6 +107,25 @@ async def test_a_second_signal_exits_at_once(start: Start) -> None:
     assert time.monotonic() - sent < 5
 
 
+# The loop has read the byte of SIGUSR1 and not yet that of SIGTERM when it asks which handlers ran.
+ONE_BEHIND_ANOTHER = """
+told = []
+signal.signal(signal.SIGUSR1, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+shared.runtime.tell_signals([signal.SIGTERM], told.append)
+threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+while not told:
+    await asyncio.sleep(0.01)
+await asyncio.sleep(0.05)  # for another one
+shared.runtime.log.info("listened", told=told)
+"""
+
+
+async def test_a_signal_right_behind_another_one_is_told_once(start: Start) -> None:
+    code, errors = await end(await start(ONE_BEHIND_ANOTHER, preamble="import os, signal, threading"))
+    (line,) = [line for line in map(json.loads, errors.splitlines()) if line["event"] == "listened"]
+    assert (code, line["told"]) == (0, [signal.SIGTERM])
+
+
 async def test_what_is_not_drained_within_the_grace_is_cancelled_and_the_exit_is_still_0(start: Start) -> None:
     body = f"try:\n    {NEVER_DONE}\nfinally:\n    shared.runtime.log.info('cancelled')"
     process = await start(body, preamble="shared.runtime.run.__kwdefaults__['grace_seconds'] = 0.05")
