@@ -5,6 +5,7 @@ import asyncio.constants
 import os
 import secrets
 import shutil
+import signal
 import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -54,6 +55,10 @@ def _extract_first(
 traceback.StackSummary.extract = classmethod(_extract_first)  # type: ignore[assignment]
 # The interpreter notes by itself where coroutines were made, so many frames deep.
 asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]  # typeshed calls it final; there is no other way to say it
+
+# Background jobs of a shell ignore SIGINT, and whatever they start does: a service that is sent one would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WITHOUT_DEBUG_MODE = frozenset({"browser", "e2e", "examples", "faults"})
 """Where the loop of a test looks at other processes, or plays thousands of faults: debug mode triples what each turn of it costs."""

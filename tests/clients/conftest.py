@@ -22,7 +22,7 @@ PYTHON_CLIENTS = ("async", "sync")
 def chromium() -> Iterator[Chromium]:
     """The browser of this worker."""
     if not CHROMIUM.exists():
-        pytest.skip(f"no browser: {CHROMIUM} is missing (Debian: apt-get install chromium)")
+        pytest.skip(f"no browser: {CHROMIUM} is missing (Debian: apt-get install {CHROMIUM.name})")
     with Chromium().running() as chromium:
         yield chromium
 
