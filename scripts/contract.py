@@ -1,6 +1,6 @@
 """Writes what is generated from the contract's models into services/api/static/contract: `make docs`.
 
-JSON Schemas of a version in its folder, the AsyncAPI document, and the OpenAPI document as the API gives it.
+JSON Schemas of a version in its folder, the AsyncAPI document and the OpenAPI document: the API serves these files.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.asyncapi import asyncapi_document
 from scripts.json_schemas import Document, schema_files
-from services.api.application import describe, with_routes
+from scripts.openapi import openapi_document
 from shared.contract import VERSION
 from shared.version import version
 
@@ -24,7 +24,7 @@ def documents() -> dict[str, Document]:
     examples = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     return {
         "asyncapi.json": asyncapi_document(version(), examples),
-        "openapi.json": describe(with_routes()),
+        "openapi.json": openapi_document(),
         **{f"{VERSION}/{path}": schema for path, schema in schema_files().items()},
     }
 

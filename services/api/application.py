@@ -1,14 +1,10 @@
 """The FastAPI application: routes, errors, and what stands around every request."""
 
-from typing import Any
-
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
-from services.api.models import Problem
 from services.api.problems import answer_with_problems
 from services.api.requests import REQUEST_ID, Observed
 from services.api.routes import alerts, bars, days, gaps, health, market, pages, pipeline, stocks, ticks
@@ -24,8 +20,6 @@ def make_application(sources: Sources) -> ASGIApp:
     """What the server calls."""
     app = with_routes()
     app.state.sources = sources
-    document = describe(app)
-    app.add_api_route("/openapi.json", lambda: document, include_in_schema=False)
     answer_with_problems(app)
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED_BYTES, compresslevel=COMPRESSION)
     if sources.settings.api_cors_origins:
@@ -40,13 +34,3 @@ def with_routes() -> FastAPI:
     for module in (stocks, ticks, bars, gaps, days, alerts, market, pipeline, health, pages):
         app.include_router(module.router)
     return app
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes, summary="Read-only REST of a market-data pipeline")
-    schemas = document["components"]["schemas"]
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"))
-    schemas["Problem"] = problem
-    return document

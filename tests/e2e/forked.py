@@ -12,7 +12,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 SERVICES = ("fetcher", "analyzer", "persister", "gateway")
-PRELOADED = (__name__, "uvloop", *(f"services.{name}.__main__" for name in SERVICES))
+PRELOADED = (__name__, "uvloop", *(f"services.{name}.__main__" for name in (*SERVICES, "api")))
 
 
 def fork_server() -> ForkServerContext:

@@ -134,10 +134,6 @@ async def test_the_description_of_streams_and_websocket_is_served_with_every_sch
         assert (await api.get(path)).status_code == 404
 
 
-async def test_the_openapi_document_is_the_committed_one(api: Api) -> None:
-    assert (await api.get("/openapi.json")).json() == (await api.get("/schemas/openapi.json")).json()
-
-
 async def test_pages_lead_to_each_other(api: Api) -> None:
     for path, others in PAGES.items():
         text = (await api.get(path)).text
