@@ -1,6 +1,6 @@
 """The chart on a whole deployment: bars as the database makes them, crossovers with their evidence, gaps as gaps."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -51,9 +51,20 @@ CHOICES_IN_HASTE = """async () => {
 BROKEN = "tickstream.chart().price.filter(({ color }) => color === 'transparent').map(({ time }) => time)"
 
 
+async def first_stored(deployment: Deployment, ticker: str) -> datetime:
+    """The time of its first tick, once there is one."""
+    found: list[datetime] = []
+
+    async def is_stored() -> bool:
+        found[:] = [row["ts"] for row in await deployment.database.fetch("SELECT ts FROM ticks WHERE ticker = $1 ORDER BY ts LIMIT 1", ticker)]
+        return bool(found)
+
+    await deployment.pipeline.until(is_stored, f"a tick of {ticker} to be stored")
+    return found[0]
+
+
 async def test_bars_meet_live_prices_and_are_what_the_ticks_of_the_database_make(deployment: Deployment, visit: Visit) -> None:
-    begin = await deployment.database.fetchval("SELECT min(ts) FROM ticks WHERE ticker = 'TSLA'")
-    await deployment.database.execute(MINUTES_BEFORE, EARLIER, partition_of("TSLA", PARTITIONS), begin)
+    await deployment.database.execute(MINUTES_BEFORE, EARLIER, partition_of("TSLA", PARTITIONS), await first_stored(deployment, "TSLA"))
     await visit.open(deployment, "#ticker=TSLA&interval=1m")
     await visit.holds(IS_JOINED)
     before = await visit.run("tickstream.points().at(-1)")
