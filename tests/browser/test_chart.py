@@ -56,8 +56,8 @@ async def first_stored(deployment: Deployment, ticker: str) -> datetime:
     found: list[datetime] = []
 
     async def is_stored() -> bool:
-        found[:] = [row["ts"] for row in await deployment.database.fetch("SELECT ts FROM ticks WHERE ticker = $1 ORDER BY ts LIMIT 1", ticker)]
-        return bool(found)
+        found[:] = [row["min"] for row in await deployment.database.fetch("SELECT min(ts) FROM ticks WHERE ticker = $1", ticker)]
+        return found != [None]
 
     await deployment.pipeline.until(is_stored, f"a tick of {ticker} to be stored")
     return found[0]
