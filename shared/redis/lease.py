@@ -387,10 +387,17 @@ class _Holder:
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await reach(CrashPoint.LEASE_BEFORE_RELEASE)
-                await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)
+                was_mine = await call(self._redis, "release", self._keys(lease.partition), self._service, self._owner, lease.token)
         except TRY_AGAIN as error:
             reason = str(error) or type(error).__name__
             log.warning("lease not released, others take it over", partition=lease.partition, reason=reason)
+        else:
+            self._note_given_back(holding, was_mine=bool(was_mine))
+
+    def _note_given_back(self, holding: _Holding, *, was_mine: bool) -> None:
+        if not was_mine:
+            # It drained for longer than others waited.
+            self._lose(holding.lease.partition, "")
         else:
             self._count("handed_over" if holding.wanted_by in self._members.live - {self._owner} else "released")
 

@@ -30,6 +30,7 @@ from tests.faults.proxy import Cut, FaultProxy
 from tests.integration.partition import PartitionUnderTest
 from tests.integration.shared.holders import A_LEASE_AND_MORE, CALM, KEY, LONG, SERVICE, SHORT, Holders, Workers, running
 from tests.integration.shared.polling import until
+from tests.observed import Gain
 
 
 @pytest.fixture
@@ -251,6 +252,22 @@ async def test_on_stop_the_worker_drains_while_the_lease_is_still_held_and_the_n
     assert time.monotonic() - stopped < LONG / 2
     ((mine, found),) = tokens
     assert mine == found
+
+
+async def test_a_lease_that_was_taken_while_its_worker_drained_is_said_to_be_lost_and_not_given_back(holders: Holders) -> None:
+    lost, released = (Gain(SERVICE, "tickstream_lease_changes_total", change=change) for change in ("lost", "released"))
+
+    async def drain(lease: Lease) -> None:
+        await lease.idle()
+        await holders.redis.hset(KEY, mapping={"owner": "thief", "token": "stolen"})
+
+    with capture_logs() as logs:
+        stop = await holders.start(drain)
+        await stop()
+    assert [line["event"] for line in logs] == ["lease taken", "lease lost"]
+    assert await holders.token() == "stolen"
+    await lost.reaches(1)
+    await released.reaches(0)
 
 
 async def test_what_cannot_be_given_back_because_redis_is_away_does_not_fail_the_stop(holders: Holders, redis_url: str) -> None:
