@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -27,6 +28,9 @@ ANSWER_SECONDS = 5.0
 
 CONNECTIONS = 512
 """Enough for a reader and a writer of each of 64 partitions; the pool raises beyond it."""
+
+DRIVER = DriverInfo()
+"""What connections say of the library. By default each reads it from the installed package anew, which costs more than connecting."""
 
 READ_BYTES = 256 * 1024
 """A batch of 1 000 ticks in one read of the socket, instead of in six."""
@@ -76,6 +80,7 @@ def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
         socket_timeout=block_seconds + 2.0 if block_seconds else ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         socket_read_size=READ_BYTES,
+        driver_info=DRIVER,
         retry=Retry(NoBackoff(), 0),
         max_connections=CONNECTIONS,
         # With the default the guard against an unread answer is off under RESP3 (a later GET returned another key's value).
