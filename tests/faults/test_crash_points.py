@@ -10,7 +10,7 @@ import pytest
 from shared.crash_points import CrashPoint, Kind
 from tests.e2e.pipeline import ROOT, SERVICES, Pipeline
 from tests.e2e.proof import Proof
-from tests.faults.walk import points_of, walking
+from tests.faults.walk import points_of, walk_together
 
 pytestmark = pytest.mark.timeout(300)
 """A hang guard only: every step starts processes, for which a busy machine has little time."""
@@ -19,21 +19,18 @@ HITS = (1, 3)
 
 
 def walks() -> Iterator[object]:
-    """Every kind, hit and service; `make test` makes do with kills at the first hit, of the quickest two."""
+    """Every kind and hit; `make test` makes do with kills at the first hit."""
     for kind in (Kind.KILL, Kind.HANG, Kind.RAISE, Kind.DELAY):
         for hit in HITS:
-            for name in SERVICES:
-                is_sample = kind is Kind.KILL and hit == 1 and name in ("analyzer", "gateway")
-                yield pytest.param(kind, hit, name, marks=() if is_sample else pytest.mark.long, id=f"{kind}-{hit}-{name}")
+            is_sample = kind is Kind.KILL and hit == 1
+            yield pytest.param(kind, hit, marks=() if is_sample else pytest.mark.long, id=f"{kind}-{hit}")
 
 
-@pytest.mark.parametrize(("kind", "hit", "name"), list(walks()))
-async def test_a_service_struck_at_every_crash_point_loses_and_doubles_nothing(
-    kind: Kind, hit: int, name: str, small_pipeline: Pipeline, small_proof: Proof
+@pytest.mark.parametrize(("kind", "hit"), list(walks()))
+async def test_services_struck_at_every_crash_point_lose_and_double_nothing(
+    kind: Kind, hit: int, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:
-    async with walking(name, small_pipeline, small_proof) as walk:
-        for point in points_of(name):
-            await walk.step(point, hit, kind)
+    await walk_together(SERVICES, small_pipeline, small_proof, lambda walk: walk.steps(hit, kind))
 
 
 def test_walks_leave_no_crash_point_out() -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.pipeline import Pipeline, Service
 from tests.e2e.proof import Proof
 from tests.faults.tail import Tail
-from tests.faults.walk import end, leases_of, playing_slowly, walking
+from tests.faults.walk import LEASED, Walk, end, leases_of, playing_slowly, walk_together
 
 pytestmark = pytest.mark.timeout(300)
 """A hang guard only: every step starts processes, for which a busy machine has little time."""
@@ -14,10 +14,8 @@ SCALED = ("analyzer", "persister")
 MOST = 4
 
 
-@pytest.mark.parametrize("name", ["analyzer", *(pytest.param(name, marks=pytest.mark.long) for name in ("persister", "fetcher"))])
-async def test_a_second_signal_ends_at_once_what_cannot_drain(name: str, small_pipeline: Pipeline, small_proof: Proof) -> None:
-    async with walking(name, small_pipeline, small_proof) as walk:
-        await walk.insist()
+async def test_a_second_signal_ends_at_once_what_cannot_drain(small_pipeline: Pipeline, small_proof: Proof) -> None:
+    await walk_together(LEASED, small_pipeline, small_proof, Walk.insist)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
-"""Walks over the crash points of a service: at each an armed process is started, struck, and replaced in mid-run."""
+"""Walks over the crash points of a service: at each an armed process is started, struck, and replaced in mid-run.
 
+All services are walked side by side in one pipeline: no walk waits for another one's recovery for longer than that takes.
+"""
+
+import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from shared import streams
@@ -37,17 +41,22 @@ def points_of(name: str) -> list[CrashPoint]:
 
 
 class Walk:
-    """A running pipeline, one of whose services is struck again and again."""
+    """A service of a running pipeline that is struck again and again."""
 
     def __init__(self, name: str, pipeline: Pipeline, proof: Proof, viewer: Viewer) -> None:
-        self._name = name
+        self.name = name
         self._pipeline = pipeline
         self._proof = proof
         self._viewer = viewer
 
+    async def steps(self, hit: int, kind: Kind) -> None:
+        """A step at each of its points."""
+        for point in points_of(self.name):
+            await self.step(point, hit, kind)
+
     async def step(self, point: CrashPoint, hit: int, kind: Kind) -> None:
         """Let a fault strike, and have another process go on."""
-        print(f"--- {self._name} at {point}, hit {hit}: {kind}")
+        print(f"--- {self.name} at {point}, hit {hit}: {kind}")
         struck = await self._strike(point, hit, kind)
         await self._check_that_nothing_unstored_may_be_trimmed()
         match kind:
@@ -58,20 +67,20 @@ class Walk:
                 await self._outlive_an_error(struck)
             case Kind.HANG:
                 await self._take_over_from_a_hung_one(struck, point)
-            case Kind.DELAY | Kind.STOP if self._name == "gateway":
+            case Kind.DELAY | Kind.STOP if self.name == "gateway":
                 await self._catch_up(struck)
             case Kind.DELAY | Kind.STOP:
                 await self._outrun_a_late_one(struck, point, kind)
 
     async def _strike(self, point: CrashPoint, hit: int, kind: Kind) -> Service:
-        struck = self._pipeline.start(self._name, FAULT=f"{point}:{hit}:{kind}")
+        struck = self._pipeline.start(self.name, FAULT=f"{point}:{hit}:{kind}")
         struck.may_end, struck.may_fail = True, kind is Kind.RAISE
         if point is CrashPoint.LEASE_BEFORE_RELEASE:
             await self._until_it_holds_all(struck)
             struck.terminate()
         if point is CrashPoint.FETCHER_NUMBERS_READ:
             await self._make_it_read_numbers(struck)
-        await self._pipeline.until(struck.has_said("fault strikes"), f"the fault to strike the {self._name} at {point}")
+        await self._pipeline.until(struck.has_said("fault strikes"), f"the fault to strike the {self.name} at {point}")
         return struck
 
     async def _check_that_nothing_unstored_may_be_trimmed(self) -> None:
@@ -99,11 +108,11 @@ class Walk:
 
     async def _replace(self) -> None:
         """Let another process take over all of the work, and end in order."""
-        await self._hand_on(self._pipeline.start(self._name))
+        await self._hand_on(self._pipeline.start(self.name))
 
     async def _hand_on(self, successor: Service) -> None:
         """Wait until it does all of the work, and end it in order."""
-        if self._name == "gateway":
+        if self.name == "gateway":
             seen = self._viewer.connections
             await self._viewer.until(lambda _: self._viewer.connections > seen, "the next gateway")
         else:
@@ -132,7 +141,7 @@ class Walk:
         if point is CrashPoint.LEASE_BEFORE_RELEASE:
             assert await struck.finish(STOP_SECONDS) == 0
             await self._replace()
-        elif self._name == "gateway":
+        elif self.name == "gateway":
             if point is CrashPoint.GATEWAY_BATCH_READ:
                 await self._viewer.until(lambda book: book.stale[-1:] == [True], "that nothing is heard of Redis")
             struck.kill()
@@ -147,18 +156,18 @@ class Walk:
 
     async def _start_and_take_over(self) -> Service:
         """Start another process, which takes at least one lease over although nobody released it."""
-        successor = self._pipeline.start(self._name)
+        successor = self._pipeline.start(self.name)
 
         async def has_taken_over() -> bool:
             return any(line["taken_over"] for line in successor.said("lease taken"))
 
-        await self._pipeline.until(has_taken_over, f"another {self._name} to take over")
+        await self._pipeline.until(has_taken_over, f"another {self.name} to take over")
         return successor
 
     async def _outrun_a_late_one(self, struck: Service, point: CrashPoint, kind: Kind) -> None:
         """Another process goes on with the work; the late one must notice, and do no harm."""
         keeps_leases = point in (*BESIDE_THE_WORK, *BESIDE_OTHERS) and kind is Kind.DELAY
-        successor = self._pipeline.start(self._name) if keeps_leases else await self._start_and_take_over()
+        successor = self._pipeline.start(self.name) if keeps_leases else await self._start_and_take_over()
         await self._flow(TICKS_MISSED)
         struck.go_on()
         if point is CrashPoint.LEASE_BEFORE_RELEASE:
@@ -171,7 +180,7 @@ class Walk:
 
     async def stop_anywhere(self, ticks: int) -> None:
         """Stop one after it has worked for so many ticks, wherever it is; another takes over, and then it goes on."""
-        struck = self._pipeline.start(self._name)
+        struck = self._pipeline.start(self.name)
         await self._until_it_holds_all(struck)
         await self._flow(ticks)
         struck.pause()
@@ -217,28 +226,33 @@ class Walk:
 
     async def _flow(self, ticks: int) -> None:
         """Let so many more be done, by whoever does it."""
-        done = await progress(self._proof, self._name)
+        done = await progress(self._proof, self.name)
 
         async def has_flowed() -> bool:
-            return await progress(self._proof, self._name) >= done + ticks
+            return await progress(self._proof, self.name) >= done + ticks
 
-        await self._pipeline.until(has_flowed, f"{ticks} more ticks done by {self._name}")
+        await self._pipeline.until(has_flowed, f"{ticks} more ticks done by {self.name}")
 
     async def _until_it_holds_all(self, service: Service) -> None:
         async def holds_all() -> bool:
             return await leases_of(service, self._proof) == self._proof.expected.partitions
 
-        await self._pipeline.until(holds_all, f"a {self._name} to hold every partition")
+        await self._pipeline.until(holds_all, f"a {self.name} to hold every partition")
 
 
-@asynccontextmanager
-async def walking(name: str, pipeline: Pipeline, proof: Proof) -> AsyncIterator[Walk]:
-    """The other services at work while steps are walked; then all must be as if nothing had happened."""
+async def walk_together(names: Iterable[str], pipeline: Pipeline, proof: Proof, walked: Callable[[Walk], Awaitable[None]]) -> None:
+    """Have these services walked at the same time, beside the others; then all must be as if nothing had happened."""
     async with playing_slowly(pipeline, proof) as (running, viewer):
-        await end(running[name])
-        yield Walk(name, pipeline, proof, viewer)
-        if name != "fetcher":
-            pipeline.start(name)
+
+        async def walk_one(name: str) -> None:
+            await end(running[name])
+            await walked(Walk(name, pipeline, proof, viewer))
+            # The walks that take longer need it.
+            running[name] = pipeline.start(name)
+
+        async with asyncio.TaskGroup() as together:
+            for name in names:
+                together.create_task(walk_one(name))
 
 
 @asynccontextmanager
