@@ -17,17 +17,18 @@ from services.admin.embedded import EmbeddedRedis, find_free_port
 from services.admin.migrate import load_library
 from shared.redis.client import connect
 from shared.redis.log import LIBRARY
-from tests.e2e.market_data import outcome, recording
 from tests.e2e.pipeline import SERVICES, Pipeline, Service, until
 from tests.e2e.playing import run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.test_metrics import says, start_observed
 from tests.e2e.viewer import Viewer
+from tests.faults.small_market import STEP, small_outcome
 from tests.observed import Observed
 
 PARTITIONS = 4
 USER, PASSWORD = "tickstream", "geheim-4711"
-EARLY_TICKS = 2000
+TICKS_A_SECOND = 800
+EARLY_TICKS = 1000
 HELD_SECONDS = 2.0
 """How long a fault goes on after every service has told of it: a busy loop would show in the number of calls."""
 MOST_CALLS_A_SECOND = 1500
@@ -144,13 +145,17 @@ async def save(admin: Any, outcome: str) -> None:
 
 @asynccontextmanager
 async def loading(scene: Scene) -> AsyncIterator[None]:
-    """It is killed, and takes long to load its data: so many microseconds an entry, as a big file would."""
+    """It is killed, and loads for as long as is wanted: so many microseconds a command, and a thousand of them between two answers."""
+    await scene.admin.eval("for i = 1, 100000 do redis.call('SET', 'filler', i) end", 0)
     scene.server.kill()
-    scene.server.further = {**scene.server.further, "key-load-delay": "250", "loading-process-events-interval-bytes": "1024"}
+    scene.server.further = {**scene.server.further, "key-load-delay": "250"}
     starting = asyncio.create_task(asyncio.to_thread(scene.server.start))
     yield
+    await scene.admin.connection_pool.disconnect()
+    await scene.admin.config_set("key-load-delay", "0")
     await starting
     await forget_connections(scene.admin)
+    await scene.admin.delete("filler")
 
 
 @asynccontextmanager
@@ -200,13 +205,14 @@ CASES = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
-async def test_a_redis_that_refuses_is_waited_out_and_nothing_is_lost(scene: Scene, database_url: str, tmp_path: Path, name: str) -> None:
+async def test_a_redis_that_refuses_is_waited_out_and_nothing_is_lost(
+    scene: Scene, database_url: str, small_replay_file: Path, tmp_path: Path, name: str
+) -> None:
     case = CASES[name]
-    market = tmp_path / "market.csv"
-    market.write_text(recording().text, encoding="ascii")
-    proof = Proof(scene.admin, database_url, outcome(PARTITIONS))
+    proof = Proof(scene.admin, database_url, small_outcome(PARTITIONS))
     url = scene.server.url.replace("redis://", f"redis://{USER}:{PASSWORD}@")
-    async with Pipeline(url, database_url, tmp_path, PARTITIONS, SOURCE="replay", REPLAY_FILE=str(market)) as pipeline:
+    replay = {"SOURCE": "replay", "REPLAY_FILE": str(small_replay_file), "REPLAY_SPEED": str(STEP.total_seconds() * TICKS_A_SECOND)}
+    async with Pipeline(url, database_url, tmp_path, PARTITIONS, **replay) as pipeline:
         await pipeline.migrate()
         started = start_observed(pipeline, "gateway", "persister", "analyzer")
         async with Viewer(pipeline.port) as viewer:
