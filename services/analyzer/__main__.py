@@ -1,13 +1,16 @@
 """`python -m services.analyzer`: one analyzer, configured by the environment alone."""
 
-import asyncio
+from shared.starting import importing
 
-from services.analyzer.service import analyze
-from services.analyzer.settings import AnalyzerSettings
-from shared.redis.cluster import connect_to
-from shared.redis.deployment import join
-from shared.redis.lease import Lease, hold
-from shared.runtime import run_service, until_ready
+with importing(__name__):
+    import asyncio
+
+    from services.analyzer.service import analyze
+    from services.analyzer.settings import AnalyzerSettings
+    from shared.redis.cluster import connect_to
+    from shared.redis.deployment import join
+    from shared.redis.lease import Lease, hold
+    from shared.runtime import run_service, until_ready
 
 
 async def serve(settings: AnalyzerSettings, stop: asyncio.Event) -> None:

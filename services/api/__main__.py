@@ -1,8 +1,11 @@
 """`python -m services.api`: one API, configured by the environment alone."""
 
-from services.api.service import POSTGRESQL, READY_CHECK, serve
-from services.api.settings import ApiSettings
-from shared.runtime import run_service
+from shared.starting import importing
+
+with importing(__name__):
+    from services.api.service import POSTGRESQL, READY_CHECK, serve
+    from services.api.settings import ApiSettings
+    from shared.runtime import run_service
 
 
 def main() -> None:

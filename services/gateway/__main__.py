@@ -1,12 +1,15 @@
 """`python -m services.gateway`: one gateway, or GATEWAY_WORKERS of them on one port, configured by the environment."""
 
-import asyncio
-import sys
-from collections.abc import Sequence
+from shared.starting import importing
 
-from services.gateway import service, workers
-from services.gateway.settings import GatewaySettings
-from shared.runtime import run_service
+with importing(__name__):
+    import asyncio
+    import sys
+    from collections.abc import Sequence
+
+    from services.gateway import service, workers
+    from services.gateway.settings import GatewaySettings
+    from shared.runtime import run_service
 
 
 def main() -> None:

@@ -1,18 +1,21 @@
 """`python -m services.persister`: one persister, configured by the environment alone."""
 
-import asyncio
+from shared.starting import importing
 
-from services.persister.housekeeping import keep_house_hourly
-from services.persister.service import persist
-from services.persister.settings import PersisterSettings
-from services.persister.store import POSTGRES_AWAY, Store, connect_store, pass_over_lost_copies
-from shared.errors import ConfigurationError, NotReady, Problem
-from shared.observe import END_SECONDS, probing
-from shared.redis.cluster import connect_to
-from shared.redis.deployment import join
-from shared.redis.lease import CHECK as LEASES
-from shared.redis.lease import Lease, hold
-from shared.runtime import run_service, until_ready
+with importing(__name__):
+    import asyncio
+
+    from services.persister.housekeeping import keep_house_hourly
+    from services.persister.service import persist
+    from services.persister.settings import PersisterSettings
+    from services.persister.store import POSTGRES_AWAY, Store, connect_store, pass_over_lost_copies
+    from shared.errors import ConfigurationError, NotReady, Problem
+    from shared.observe import END_SECONDS, probing
+    from shared.redis.cluster import connect_to
+    from shared.redis.deployment import join
+    from shared.redis.lease import CHECK as LEASES
+    from shared.redis.lease import Lease, hold
+    from shared.runtime import run_service, until_ready
 
 POSTGRESQL, STORING = "postgresql", "storing"
 
