@@ -11,8 +11,9 @@ from typing import NamedTuple
 CONFIRMED_SECONDS = 5.0
 """How long a confirmation holds: a prober asks every second and gives up on an answer after two."""
 
-STILL_SECONDS = 3.0
-"""How long the event loop may stand still: a digest or a flush takes milliseconds."""
+STILL_SECONDS = 2.5
+"""How long a beat may be overdue. With the half second between beats it is told within 3 s that the event loop stands still: a digest
+or a flush takes milliseconds."""
 
 
 class Finding(NamedTuple):

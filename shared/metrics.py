@@ -69,7 +69,7 @@ def _histogram(service: str, name: str, meaning: str, *labels: str, bounds: tupl
 BUILD_INFO = _gauge(EVERY, "tickstream_build_info", "Always 1; the labels tell what runs.", "service", "version", "python")
 READY = _gauge(EVERY, "tickstream_ready", "1 if this check of /readyz holds, else 0.", "check")
 LOOP_LAG = _histogram(
-    EVERY, "tickstream_event_loop_lag_seconds", "How much later than due the event loop came to a task, looked at ten times a second."
+    EVERY, "tickstream_event_loop_lag_seconds", "How much later than due the event loop came to a task, looked at twice a second."
 )
 LOOP_LAG_NOW = _gauge(
     EVERY, "tickstream_event_loop_lag_now_seconds", "The newest such lag; while the loop stands still, for how long it has stood."

@@ -22,7 +22,8 @@ from shared.redis.cluster import connect_to, each_primary, ping
 from shared.redis.log import LIBRARY
 from shared.settings import Settings
 
-BEAT_SECONDS = 0.1
+BEAT_SECONDS = 0.5
+"""Each beat wakes the process; as many lags are seen as an average needs."""
 PROBE_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """A server that takes longer for next to nothing counts as not answering."""

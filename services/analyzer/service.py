@@ -26,12 +26,14 @@ from shared.errors import ConfigurationError, Fenced, Problem
 from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
-from shared.redis.log import BATCH_ENTRIES, Answer, Read
+from shared.redis.log import BATCH_ENTRIES, Answer, Read, Trimmed
 from shared.runtime import first_cause, wait_or_stop
 
 log = structlog.get_logger(__name__)
 
 TRIM_SECONDS = 1.0
+QUIET_SECONDS = 4.0
+"""So much longer where nothing was to be trimmed or waited for, and nothing is committed: then entries can only grow too old."""
 NEARLY_FULL = 0.8
 """Part of STREAM_CAP from which trimming does not wait for its turn."""
 
@@ -65,6 +67,7 @@ class _Worker:
         self._block_ms = block_ms
         self._size = BatchSize(BATCH_ENTRIES)
         self._nearly_full = asyncio.Event()
+        self._moved = asyncio.Event()
         self._log = log.bind(partition=lease.partition)
         self.measures = Measures(lease.partition)
         self._watch = StreamWatch(lease.partition, self.measures)
@@ -87,6 +90,7 @@ class _Worker:
 
     async def _load_and_follow(self, backoff: Backoff) -> None:
         state = await partition_log.load(self._redis, self._partition)
+        self._moved.set()
         await reach(CrashPoint.ANALYZER_LOADED)
         if state.period != self._settings.sma_period:
             mine = str(self._settings.sma_period)
@@ -152,6 +156,7 @@ class _Worker:
             committed = await answer_of(request, CrashPoint.ANALYZER_COMMIT_SENT)
             await reach(CrashPoint.ANALYZER_COMMIT_ANSWERED)
             self.measures.note_answer(committed.answer, time.perf_counter() - sent_at)
+            self._moved.set()
             if max(committed.ticks_length, committed.enriched_length) >= NEARLY_FULL * self._settings.stream_cap:
                 self._nearly_full.set()
             if committed.answer is not Answer.FULL:
@@ -180,27 +185,34 @@ class _Worker:
             self._log.error("ticks were deleted before they were read", first_seq=first, last_seq=last)
 
     async def trim_for_ever(self) -> NoReturn:
-        """Trim the partition's streams once a second, and at once when one is nearly full."""
+        """Trim the partition's streams once a second, at once when one is nearly full, and now and then where nothing moves."""
         while True:
             self._nearly_full.clear()
-            more = False
-            await reach(CrashPoint.ANALYZER_BEFORE_TRIM)
-            try:
-                window_ms = int(self._settings.replay_window_seconds * 1000)
-                trimmed = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
-                more = trimmed.is_more
-                self._watch.look(trimmed, self._settings.stream_cap)
-            except TRY_AGAIN as error:
-                self._log.debug("not trimmed", reason=str(error))
-            if not more:
-                await self._wait_for_trim()
+            self._moved.clear()
+            trimmed = await self._trim()
+            if trimmed is not None and trimmed.is_quiet:
+                await _happens_within(self._moved, QUIET_SECONDS)
+            if trimmed is None or not trimmed.is_more:
+                await _happens_within(self._nearly_full, TRIM_SECONDS)
+                # Even when a stream stays nearly full: there is nothing to trim until some reader moves.
+                await asyncio.sleep(0.05)
 
-    async def _wait_for_trim(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TRIM_SECONDS):
-                await self._nearly_full.wait()
-        # Even when a stream stays nearly full: there is nothing to trim until some reader moves.
-        await asyncio.sleep(0.05)
+    async def _trim(self) -> Trimmed | None:
+        await reach(CrashPoint.ANALYZER_BEFORE_TRIM)
+        try:
+            window_ms = int(self._settings.replay_window_seconds * 1000)
+            trimmed = await partition_log.trim(self._redis, self._partition, cap=self._settings.stream_cap, window_ms=window_ms)
+        except TRY_AGAIN as error:
+            self._log.debug("not trimmed", reason=str(error))
+            return None
+        self._watch.look(trimmed, self._settings.stream_cap)
+        return trimmed
+
+
+async def _happens_within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _put_on_the_wire() -> None:

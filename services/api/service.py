@@ -23,12 +23,24 @@ READY_CHECK = "listening"
 POSTGRESQL = "postgresql"
 DRAIN_SECONDS = 7
 """Below the grace: what is cut off then still has time to be ended in order."""
-CONFIRM_SECONDS = 1.0
+TICK_SECONDS = 1.0
+"""The precision of the header `Date`."""
 
 log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Tick until `ending`. The one of uvicorn wakes ten times a second to look whether it should end."""
+        while not self.ending.is_set():
+            await self.on_tick(0)
+            confirm(READY_CHECK)
+            await wait_or_stop(self.ending, TICK_SECONDS)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the runtime's: it tells us by `stop`."""
@@ -72,9 +84,10 @@ async def _answer(settings: ApiSettings, sources: Sources, stop: asyncio.Event) 
     )
     log.info("listening", url=f"http://{settings.api_host}:{settings.api_port}/")
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    stopping = asyncio.create_task(stop.wait())
     try:
-        while not serving.done() and not await wait_or_stop(stop, CONFIRM_SECONDS):
-            confirm(READY_CHECK)
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        server.should_exit = True
+        stopping.cancel()
+        server.ending.set()
         await serving

@@ -229,8 +229,11 @@ async def ping(redis: Redis) -> None:
     """Ask every server that has keys whether it is there, and a primary. Raises as `at` does, and one of `REDIS_AWAY`."""
     async with each_primary(redis) as servers:
         for server in servers.values():
-            await server.ping()  # ROLE alone is answered by one that still loads its data, too
-            await check_role(server, await server.role())
+            pipeline = server.pipeline(transaction=False)
+            pipeline.ping()  # ROLE alone is answered by one that still loads its data, too
+            pipeline.role()
+            _, role = await pipeline.execute()
+            await check_role(server, role)
 
 
 async def _drop(server: Redis) -> None:

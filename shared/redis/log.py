@@ -117,6 +117,11 @@ class Trimmed(NamedTuple):
     holds: dict[str, Hold]
     overruns: list[Overrun]
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there was nothing to do, and only a new entry or the passing of time can change that: all have read everything."""
+        return not (self.ticks or self.enriched or self.is_more or self.overruns or any(hold.group for hold in self.holds.values()))
+
 
 @dataclass(frozen=True)
 class Snapshot:
