@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from benchmarks import analyzing, appending, fanning, persisting, pipeline, resuming, storage, viewing
+from benchmarks import analyzing, appending, fanning, idling, persisting, pipeline, resuming, starting, storage, viewing
 from benchmarks.ground import Ground, ground
 from benchmarks.report import Row, as_markdown, write_report
 
@@ -20,6 +20,8 @@ MEASUREMENTS: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "pipeline": pipeline.measure,
     "storage": storage.measure,
     "page": viewing.measure,
+    "idle": idling.measure,
+    "start": starting.measure,
 }
 
 
