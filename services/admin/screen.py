@@ -109,9 +109,15 @@ class LiveTable:
         size = self._console.size
         # Drawn by us, in the thread of all else: a thread of its own would draw a board that is being changed.
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+            drawn = None
             while self._console.size == size and not stop.is_set():
-                # The last line stays free: a terminal that scrolls by one line would leave the first one behind.
-                live.update(frame(board, caption(), size.width, size.height - 1, datetime.now(UTC)), refresh=True)
+                now = datetime.now(UTC)
+                # Ages are told in seconds: between two of them a frame without a new price would be the same again.
+                due = board.updates, now.replace(microsecond=0)
+                if due != drawn:
+                    drawn = due
+                    # The last line stays free: a terminal that scrolls by one line would leave the first one behind.
+                    live.update(frame(board, caption(), size.width, size.height - 1, now), refresh=True)
                 await wait_or_stop(stop, FRAME_SECONDS)
 
 
