@@ -28,6 +28,7 @@ from tests.servers import (
     TEST_REDIS,
     Choice,
     choose,
+    copy_data,
     embedded_flavour,
     run_postgres,
     run_redis,
@@ -212,10 +213,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     shutil.rmtree(data_dir)
 
 
+@pytest.fixture(scope="session")
+def postgres_at_rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data of a new PostgreSQL that does not run: copying them takes a twentieth of making them."""
+    data_dir = tmp_path_factory.mktemp("postgres-at-rest")
+    with EmbeddedPostgres(data_dir, find_free_port(), durable=False):
+        pass
+    yield data_dir
+    shutil.rmtree(data_dir)
+
+
 @pytest.fixture
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, postgres_at_rest: Path) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test's own: it may be killed, and started again with its data."""
     data_dir = tmp_path_factory.mktemp("postgres-server")
+    copy_data(postgres_at_rest, data_dir)
     with EmbeddedPostgres(data_dir, find_free_port(), durable=False) as server:
         yield server
     shutil.rmtree(data_dir)

@@ -5,6 +5,7 @@ The choice is pure. What it needs to know is asked only if it matters: with a UR
 
 import gc
 import os
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -152,3 +153,9 @@ def run_postgres(choice: Choice, given: str | None, data_dir: Path) -> Iterator[
     else:
         with EmbeddedPostgres(data_dir, find_free_port(), durable=False) as server:
             yield server.url
+
+
+def copy_data(at_rest: Path, data_dir: Path) -> None:
+    """Copy the data of a server that does not run, and whose they are: PostgreSQL starts only as the owner of its own."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", f"{at_rest}/.", str(data_dir)], check=True)

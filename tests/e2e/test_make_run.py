@@ -20,6 +20,7 @@ from services.admin.processes import STOP_SECONDS
 from services.admin.up import ONE_WISH_SECONDS
 from tests.e2e.running_up import CHECKOUT, PATIENCE_SECONDS, UP, Up, environment, gone, left_behind, on_terminal, running
 from tests.observed import get
+from tests.servers import copy_data
 
 CTRL_C, CTRL_Z = "\x03", "\x1a"
 
@@ -142,17 +143,24 @@ def test_watch_finds_the_gateway_of_the_running_pipeline(up: Up) -> None:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
+def new_directory(tmp_path: Path) -> Path:
     """Blanks in a path are common on desktops."""
     made = tmp_path / "with a blank"
     made.mkdir()
     return made
 
 
-def test_second_start_finds_the_data_of_the_first(directory: Path) -> None:
-    variables = environment(directory, find_free_port())
-    first_rows = rows_after_a_run(directory, variables, expected="(new)")
-    assert rows_after_a_run(directory, variables, expected="(kept from an earlier run)") > first_rows
+@pytest.fixture
+def directory(new_directory: Path, postgres_at_rest: Path) -> Path:
+    """One that was run in before: most of the work of a first start is to make the data of PostgreSQL."""
+    copy_data(postgres_at_rest, new_directory / ".data" / "postgresql")
+    return new_directory
+
+
+def test_second_start_finds_the_data_of_the_first(new_directory: Path) -> None:
+    variables = environment(new_directory, find_free_port())
+    first_rows = rows_after_a_run(new_directory, variables, expected="(new)")
+    assert rows_after_a_run(new_directory, variables, expected="(kept from an earlier run)") > first_rows
 
 
 def rows_after_a_run(directory: Path, variables: dict[str, str], expected: str) -> int:
@@ -175,15 +183,15 @@ def query(psql: str, statement: str) -> str:
     return subprocess.check_output(["/bin/sh", "-c", f'{psql} -Atc "$0"', statement], text=True, timeout=30)
 
 
-def test_taken_port_is_an_error_that_names_port_and_variable_before_anything_starts(directory: Path) -> None:
+def test_taken_port_is_an_error_that_names_port_and_variable_before_anything_starts(new_directory: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with running(directory, environment(directory, port)) as up:
+        with running(new_directory, environment(new_directory, port)) as up:
             assert up.wait() == 2
     assert up.lines == [f"GATEWAY_PORT={port}: port {port} on 127.0.0.1 is taken; stop what listens there or choose another GATEWAY_PORT"]
-    assert not (directory / ".data" / "redis").exists()
+    assert not (new_directory / ".data" / "redis").exists()
 
 
 @pytest.mark.long
@@ -209,13 +217,13 @@ def test_finished_replay_leaves_the_others_running(directory: Path) -> None:
 
 
 def test_given_servers_are_used_and_their_passwords_never_shown(
-    directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
+    new_directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
 ) -> None:
     with Redis(port=redis_server.port) as client:
         client.config_set("requirepass", "geheim")
     redis_url = f"redis://:geheim@127.0.0.1:{redis_server.port}/0"
-    variables = environment(directory, find_free_port(), REDIS_URL=redis_url, DATABASE_URL=postgres_server.url)
-    with running(directory, variables) as up:
+    variables = environment(new_directory, find_free_port(), REDIS_URL=redis_url, DATABASE_URL=postgres_server.url)
+    with running(new_directory, variables) as up:
         up.says("ready")
         assert up.end() == 0
         assert gone(up.directory, up.variables)
@@ -224,8 +232,8 @@ def test_given_servers_are_used_and_their_passwords_never_shown(
     assert not any("geheim" in line or postgres_server.url in line for line in up.lines)
 
 
-def test_interrupt_while_servers_start_is_heard(directory: Path) -> None:
-    with running(directory, environment(directory, find_free_port())) as up:
+def test_interrupt_while_servers_start_is_heard(new_directory: Path) -> None:
+    with running(new_directory, environment(new_directory, find_free_port())) as up:
         up.says("starting PostgreSQL")
         assert up.end() == 0
         assert gone(up.directory, up.variables)
