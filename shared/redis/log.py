@@ -252,11 +252,11 @@ async def commit(redis: Redis, partition: int, *, token: str, period: int, incar
     outcome = digest.outcome
     keys = [*_log_keys(partition), streams.sides(partition), streams.latest(partition), streams.deadletters(partition)]
     lists = [streams.prices(partition, ticker) for ticker in outcome.prices]
-    body = _pack((list(outcome.prices.values()), outcome.events, outcome.latest, outcome.sides, outcome.deadletters))
+    lost = [str(seq) for hole in digest.missing for seq in hole]
+    body = _pack((list(outcome.prices.values()), outcome.events, outcome.latest, outcome.sides, outcome.deadletters, lost))
     reply = await call(
         redis, "commit", [*keys, streams.lease("analyzer", partition), *lists],
         token, period, incarnation, digest.previous, digest.last, digest.seq, digest.passed, cap, body,
-        digest.missing[-1][1] if digest.missing else "",
     )  # fmt: skip
     return Committed(Answer(reply[0]), reply[1], int(reply[2]), int(reply[3]))
 

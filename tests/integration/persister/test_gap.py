@@ -32,6 +32,20 @@ async def test_enriched_events_that_a_stranger_trimmed_are_a_gap(
     assert await events(database) == [("gap", "enriched", 1, 4 - kept)]
 
 
+async def test_ticks_that_were_stored_but_deleted_before_they_were_analyzed_are_a_gap_of_the_events_that_never_came(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+) -> None:
+    async with persisting(redis_url, store):
+        await partition.append("1", "2", "3")
+        await until(database, COUNT_TICKS, 3)
+        await partition.redis.delete(streams.ticks(0))
+        await partition.append("4")
+        await partition.analyze()
+        await until(database, COUNT_ENRICHED, 1)
+        await until(database, "SELECT count(*) FROM stream_events", 1)
+    assert await events(database) == [("gap", "enriched", 1, 3)]
+
+
 async def test_a_hole_among_the_events_that_no_deletion_made_is_no_gap(
     partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
 ) -> None:

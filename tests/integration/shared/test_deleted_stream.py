@@ -31,6 +31,8 @@ async def test_unread_ticks_that_were_deleted_are_a_gap_once_and_everything_goes
     assert (await partition.commit(state, digest)).answer is Answer.OK
     assert (await group(partition, "analyzer"))[1:] == (6, 0)
     assert await partition.redis.hget(streams.log(0), "gap_seq") == "4"
+    ((_, told),) = await partition.redis.xrange(streams.events(0))
+    assert [told[name] for name in ("kind", "stream", "first_seq", "last_seq")] == ["gap", "enriched", "3", "4"]
     assert (await log.load(partition.redis, 0)).prices == {"AAPL": ["2", "5", "6"]}
     await partition.append("7")
     assert (await partition.digest())[1].missing == ()
