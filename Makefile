@@ -31,7 +31,8 @@ lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-co
 	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.secrets.yml
 	.venv/bin/hadolint Dockerfile
 
-bench: install-dev ## benchmarks of each step and of the whole pipeline
+bench: install-dev ## benchmarks of each step and of the whole pipeline, beside others (ARGS="append analyze" selects)
+	@sh scripts/install.sh peers
 	@exec $(PY) -m benchmarks $(ARGS)
 
 docs: install-dev ## write what is generated again: tables of docs/metrics.md, schemas and AsyncAPI of the contract
@@ -67,4 +68,4 @@ lock: ## compile pyproject.toml into requirements/*.txt again (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## remove what was installed; the data in .data stays
-	rm -rf .venv node_modules services/api/static/vendor
+	rm -rf .venv .venv-peers node_modules services/api/static/vendor
