@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench docs screenshots faults faults-ci migrate status install install-dev assets lock clean
+.PHONY: help run test lint bench bench-check docs screenshots faults faults-ci migrate status install install-dev assets lock clean
 
 # Where bytecode is not written, every process compiles all of its sources, and every worker of the tests rewrites all asserts.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,6 +34,9 @@ lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-co
 bench: install-dev ## benchmarks of each step and of the whole pipeline, beside others (ARGS="append analyze" selects)
 	@sh scripts/install.sh peers
 	@exec $(PY) -m benchmarks $(ARGS)
+
+bench-check: install-dev ## what each step costs, counted, against benchmarks/recorded.json (ARGS=--record writes it)
+	@exec $(PY) -m benchmarks.check $(ARGS)
 
 docs: install-dev ## write what is generated again: tables of docs/metrics.md, schemas and AsyncAPI of the contract
 	$(PY) -m scripts.metrics_page
