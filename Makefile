@@ -1,7 +1,7 @@
 # Needs Python >= 3.11 and make, nothing else. Every path is relative, and programs of the virtual environment are started with
 # `python -m`: a checkout may lie below a directory with a space in its name, and may be moved. hadolint is a binary: it may, too.
 .SUFFIXES:
-.PHONY: help run test lint bench docs screenshots faults faults-ci migrate status install install-dev assets lock clean
+.PHONY: help run test lint bench bench-check docs screenshots faults faults-ci migrate status install install-dev assets lock clean
 
 # Where bytecode is not written, every process compiles all of its sources, and every worker of the tests rewrites all asserts.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,8 +31,12 @@ lint: install-dev ## static checks: style, types, imports, Dockerfile, docker-co
 	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.secrets.yml
 	.venv/bin/hadolint Dockerfile
 
-bench: install-dev ## benchmarks of each step and of the whole pipeline
+bench: install-dev ## benchmarks of each step and of the whole pipeline, beside others (ARGS="append analyze" selects)
+	@sh scripts/install.sh peers
 	@exec $(PY) -m benchmarks $(ARGS)
+
+bench-check: install-dev ## what each step costs, counted, against benchmarks/recorded.json (ARGS=--record writes it)
+	@exec $(PY) -m benchmarks.check $(ARGS)
 
 docs: install-dev ## write what is generated again: tables of docs/metrics.md, schemas and AsyncAPI of the contract
 	$(PY) -m scripts.metrics_page
@@ -67,4 +71,4 @@ lock: ## compile pyproject.toml into requirements/*.txt again (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## remove what was installed; the data in .data stays
-	rm -rf .venv node_modules services/api/static/vendor
+	rm -rf .venv .venv-peers node_modules services/api/static/vendor

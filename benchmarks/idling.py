@@ -1,30 +1,28 @@
 """Little to do: the services at 15 ticks a minute, what they cost and need, and how soon they are ready. Linux alone tells it (/proc)."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import asyncpg
-
-from benchmarks.ground import PERIOD, Ground
-from benchmarks.report import Row
+from benchmarks.ground import Ground
+from benchmarks.report import Row, row
+from benchmarks.running import cpu_seconds, found, running
 from services.admin.embedded import find_free_port
-from services.admin.migrate import migrate_postgres, migrate_redis
 
 SERVICES = ("fetcher", "analyzer", "persister", "gateway", "api")
 PARTITIONS = 4
 TICKS_A_SECOND = "0.25"
 SETTLE_SECONDS = 3
-SECONDS = 60
+SAMPLES, SAMPLE_SECONDS = 5, 4
+"""A tick in each."""
 PATIENCE_SECONDS = 60
+MOST_CPU_MS = 10
 MOST_MEMORY_MB = {"gateway": 60}
 
 
@@ -43,57 +41,52 @@ class Process(NamedTuple):
 
 
 async def measure(ground: Ground) -> list[Row]:
-    """All services of one deployment, each as its own process, watched for a minute."""
-    await _empty(ground)
+    """All services of one deployment, each as its own process, watched for a while."""
+    await found(ground, PARTITIONS)
     began = time.perf_counter()
-    async with _running(ground) as processes:
+    with _services(ground) as processes:
         await asyncio.gather(*(_until_ready(process.port) for process in processes.values()))
         ready_ms = 1000 * (time.perf_counter() - began)
-        started = {name: _spent(process.pid) for name, process in processes.items()}
+        started = _spent(processes)
         memory = {name: _resident_mb(process.pid) for name, process in processes.items()}
         await asyncio.sleep(SETTLE_SECONDS)
-        before = {name: _spent(process.pid) for name, process in processes.items()}
-        await asyncio.sleep(SECONDS)
-        after = {name: _spent(process.pid) for name, process in processes.items()}
+        looks = [_spent(processes)]
+        for _ in range(SAMPLES):
+            await asyncio.sleep(SAMPLE_SECONDS)
+            looks.append(_spent(processes))
     rows = [Row("all services ready after their start", ready_ms, "ms")]
     for name in SERVICES:
-        cpu_ms, wakes = (float(new - old) / SECONDS for new, old in zip(after[name], before[name], strict=True))
-        rows += [
-            Row(f"{name} at 15 ticks a minute: CPU", cpu_ms, "ms a second", 10, at_most=True),
-            Row(f"{name} at 15 ticks a minute: wake-ups", wakes, "a second"),
-            Row(f"{name} at its start: memory", memory[name], "MB", MOST_MEMORY_MB.get(name), at_most=True),
-            Row(f"{name} until it is ready: CPU", started[name].cpu_ms, "ms"),
-        ]
+        rows += _rows(name, [look[name] for look in looks], started[name], memory[name])
     return rows
 
 
-async def _empty(ground: Ground) -> None:
-    async with ground.client() as redis:
-        await redis.flushall()
-        await migrate_redis(redis, PARTITIONS, PERIOD)
-    database = await asyncpg.connect(ground.database_url)
-    await database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    await database.close()
-    await migrate_postgres(ground.database_url, PARTITIONS)
+def _rows(name: str, looks: list[Spent], started: Spent, memory_mb: float) -> list[Row]:
+    pairs = list(pairwise(looks))
+    cpu_ms = [(new.cpu_ms - old.cpu_ms) / SAMPLE_SECONDS for old, new in pairs]
+    wakes = [(new.wakes - old.wakes) / SAMPLE_SECONDS for old, new in pairs]
+    return [
+        row(f"{name} at 15 ticks a minute: CPU", "ms a second", cpu_ms, wanted=MOST_CPU_MS, at_most=True),
+        row(f"{name} at 15 ticks a minute: wake-ups", "a second", wakes),
+        Row(f"{name} at its start: memory", memory_mb, "MB", MOST_MEMORY_MB.get(name), at_most=True),
+        Row(f"{name} until it is ready: CPU", started.cpu_ms, "ms"),
+    ]
 
 
-@asynccontextmanager
-async def _running(ground: Ground) -> AsyncIterator[Mapping[str, Process]]:
-    given = {"REDIS_URL": ground.redis_url, "DATABASE_URL": ground.database_url, "PARTITIONS": str(PARTITIONS), "SMA_PERIOD": str(PERIOD)}
-    given |= {"SOURCE": "simulated", "SIMULATED_RATE": TICKS_A_SECOND, "LOG_LEVEL": "warning"}
-    given |= {"GATEWAY_PORT": str(find_free_port()), "API_PORT": str(find_free_port())}
-    ports = {name: find_free_port() for name in SERVICES}
-    started = {
-        name: subprocess.Popen([sys.executable, "-m", f"services.{name}"], env=os.environ | given | {"METRICS_PORT": str(ports[name])})
-        for name in SERVICES
+@contextmanager
+def _services(ground: Ground) -> Iterator[Mapping[str, Process]]:
+    given = {
+        "SOURCE": "simulated",
+        "SIMULATED_RATE": TICKS_A_SECOND,
+        "GATEWAY_PORT": str(find_free_port()),
+        "API_PORT": str(find_free_port()),
     }
-    try:
-        yield {name: Process(process.pid, ports[name]) for name, process in started.items()}
-    finally:
-        for process in started.values():
-            process.terminate()
-        for process in started.values():
-            process.wait(20)
+    with ExitStack() as stack:
+        started = {}
+        for name in SERVICES:
+            port = find_free_port()
+            (process,) = stack.enter_context(running(ground, [name], PARTITIONS, METRICS_PORT=str(port), **given))
+            started[name] = Process(process.pid, port)
+        yield started
 
 
 async def _until_ready(port: int) -> None:
@@ -110,11 +103,13 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _spent(pid: int) -> Spent:
-    """Of all threads. Not `utime` and `stime`: those are counted by looks at the clock, between which a short wake-up falls."""
-    threads = [*Path(f"/proc/{pid}/task").iterdir()]
-    cpu_ns = sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads)
-    return Spent(cpu_ns / 1e6, sum(_number(thread / "status", "voluntary_ctxt_switches") for thread in threads))
+def _spent(processes: Mapping[str, Process]) -> dict[str, Spent]:
+    return {name: _spent_by(process.pid) for name, process in processes.items()}
+
+
+def _spent_by(pid: int) -> Spent:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return Spent(1000 * cpu_seconds(pid), sum(_number(thread / "status", "voluntary_ctxt_switches") for thread in threads))
 
 
 def _resident_mb(pid: int) -> float:

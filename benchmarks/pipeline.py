@@ -1,110 +1,111 @@
-"""The whole pipeline: every service as its own process, Redis and PostgreSQL, all on this machine."""
+"""The whole pipeline at a rate that it has to keep up with: every service as its own process, Redis and PostgreSQL."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
+from redis.asyncio import Redis
 
-from benchmarks.ground import Ground, make_batches
-from benchmarks.report import Row
+from benchmarks.ground import Ground
+from benchmarks.report import Row, row
+from benchmarks.running import found, running
 from services.admin.embedded import find_free_port
-from services.admin.migrate import migrate_postgres, migrate_redis
 from shared import streams
 
 PARTITIONS = 4
 SERVICES = ("analyzer", "persister", "gateway", "fetcher")
-RATE = 20_000
-SECONDS = 30
-TICKERS = [f"T{n:03d}" for n in range(1000)]
-REPLAYED = 1_000_000
+RATE = 40_000
+LIVE = {1_000: 60, 10_000: 15}
+"""Tickers to seconds."""
+WARM_SECONDS = 2
 PATIENCE_SECONDS = 240
+DRAINED_SECONDS = 2
+"""Rows may be that far behind."""
+CAP = 25_000
+"""Entries of a stream: where the rate is too much, the source waits for room, and what is left at the end is stored within seconds."""
 
 
 @dataclass
 class Watch:
-    """What was seen of a run: the analyzer's lag every half second, and the most memory of each service in MB."""
+    """What was seen of a run, twice a second: the analyzer's lag in entries, and the most memory of each service in MB."""
 
     lags: list[int] = field(default_factory=list)
     memory_mb: dict[str, float] = field(default_factory=dict)
 
 
 async def measure(ground: Ground) -> list[Row]:
-    """A fixed rate, then a file as fast as it goes; at the end every tick and event must be a row."""
-    live, live_watch = await _live(ground)
-    replayed, replay_watch = await _replay(ground)
-    most = {service: max(live_watch.memory_mb[service], replay_watch.memory_mb[service]) for service in SERVICES}
-    rows = [
-        Row(f"whole pipeline, {SECONDS} s at {RATE:,}/s, 1 000 tickers, all rows stored", live, "ticks/s", 0.98 * RATE),
-        Row("analyzer lag in that run, highest after the first second", max(live_watch.lags[2:]), "entries", RATE, at_most=True),
-        Row(f"whole pipeline, replay of {REPLAYED:,} rows, until all are stored", replayed, "ticks/s", RATE),
-    ]
-    return rows + [Row(f"most memory of the {service}", mb, "MB", 150, at_most=True) for service, mb in sorted(most.items())]
+    """At the end every tick and event must be a row, each once."""
+    rows = []
+    for tickers, seconds in LIVE.items():
+        rows += await _live(ground, tickers, seconds)
+    return rows
 
 
-async def _live(ground: Ground) -> tuple[float, Watch]:
-    variables = {"SOURCE": "simulated", "SIMULATED_RATE": str(RATE), "SIMULATED_SEED": "1", "TICKERS": ",".join(TICKERS)}
-    async with await _Run.begin(ground, variables) as run:
-        first, start = await run.appended(), time.perf_counter()
-        await run.watch_for(SECONDS)
-        appended, seconds = await run.appended() - first, time.perf_counter() - start
+async def _live(ground: Ground, tickers: int, seconds: int) -> list[Row]:
+    names = ",".join(f"T{n:04d}" for n in range(tickers))
+    async with started(ground, SOURCE="simulated", SIMULATED_RATE=str(RATE), SIMULATED_SEED="1", TICKERS=names) as run:
+        await asyncio.sleep(WARM_SECONDS)
+        first, start = await run.stored(), time.perf_counter()
+        await run.watch_for(seconds)
+        last, took = await run.stored(), time.perf_counter() - start
+        behind = await run.unstored()
         run.stop("fetcher")
         await run.until_all_stored(await run.appended())
-        return appended / seconds, run.watch
+    what = f"whole pipeline, {tickers:,} tickers, {seconds} s at {RATE:,}/s"
+    rows = [
+        Row(f"{what}, every tick and event stored once", (last - first) / took, "ticks/s", 0.98 * RATE),
+        row(f"{what}: analyzer lag", "entries", run.watch.lags, wanted=RATE / 10, at_most=True),
+        Row(f"{what}: rows behind at its end", behind / RATE, "s", DRAINED_SECONDS, at_most=True),
+    ]
+    return rows + run.memory_rows(f", {tickers:,} tickers")
 
 
-async def _replay(ground: Ground) -> tuple[float, Watch]:
-    path = Path(ground.directory, "replay.csv")
-    with path.open("w", encoding="ascii") as file:
-        file.write("ticker,price,ts\n")
-        for batch in make_batches(REPLAYED, 1000):
-            file.writelines(f"{ticker},{price},{ts}\n" for ticker, price, ts, *_ in batch)
-    start = time.perf_counter()
-    async with await _Run.begin(ground, {"SOURCE": "replay", "REPLAY_FILE": str(path)}) as run:
-        await run.until_all_stored(REPLAYED)
-        return REPLAYED / (time.perf_counter() - start), run.watch
+@asynccontextmanager
+async def started(ground: Ground, **variables: str) -> AsyncIterator["Run"]:
+    """Empty both servers, start the services, and wait for the first tick."""
+    await found(ground, PARTITIONS)
+    given = {"GATEWAY_PORT": str(find_free_port()), "REPLAY_WINDOW_SECONDS": "5", "STREAM_CAP": str(CAP)} | variables
+    database = await asyncpg.connect(ground.database_url)
+    try:
+        with running(ground, SERVICES, PARTITIONS, **given) as processes:
+            async with ground.client() as redis:
+                run = Run(redis, database, dict(zip(SERVICES, processes, strict=True)))
+                while not await run.appended():
+                    await asyncio.sleep(0.02)
+                yield run
+    finally:
+        await database.close()
 
 
-class _Run:
-    def __init__(self, ground: Ground, database: asyncpg.Connection, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+class Run:
+    """Services at work, and what is seen of them."""
+
+    def __init__(self, redis: Redis, database: asyncpg.Connection, processes: dict[str, subprocess.Popen[bytes]]) -> None:
         self.watch = Watch()
-        self._redis = ground.client()
+        self._redis = redis
         self._database = database
         self._processes = processes
 
-    @classmethod
-    async def begin(cls, ground: Ground, variables: dict[str, str]) -> "_Run":
-        """Empty both servers and start the services."""
-        async with ground.client() as redis:
-            await redis.flushall()
-            await migrate_redis(redis, PARTITIONS, 5)
-        database = await asyncpg.connect(ground.database_url)
-        await database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        await migrate_postgres(ground.database_url, PARTITIONS)
-        given = {"REDIS_URL": ground.redis_url, "DATABASE_URL": ground.database_url, "PARTITIONS": str(PARTITIONS)}
-        given |= {"GATEWAY_PORT": str(find_free_port()), "REPLAY_WINDOW_SECONDS": "5", "LOG_LEVEL": "warning"}
-        environment = os.environ | given | variables
-        processes = {name: subprocess.Popen([sys.executable, "-m", f"services.{name}"], env=environment) for name in SERVICES}
-        run = cls(ground, database, processes)
-        while not await run.appended():
-            await asyncio.sleep(0.02)
-        return run
+    def memory_rows(self, when: str = "") -> list[Row]:
+        """The most memory of each service."""
+        most = sorted(self.watch.memory_mb.items())
+        return [Row(f"most memory of the {service}{when}", mb, "MB", 150, at_most=True) for service, mb in most]
 
-    async def __aenter__(self) -> "_Run":
-        return self
+    async def unstored(self) -> int:
+        """Of the stream that is further behind, how many entries are no rows yet."""
+        appended = await self.appended()
+        return appended - await self.stored()
 
-    async def __aexit__(self, *_: object) -> None:
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            process.wait(20)
-        await self._database.close()
-        await self._redis.aclose()
+    async def stored(self) -> int:
+        """Seqs that are rows, of the stream that is further behind."""
+        query = "SELECT coalesce(sum(seq), 0) FROM cursors WHERE stream = $1"
+        return min([int(await self._database.fetchval(query, stream)) for stream in ("ticks", "enriched")])
 
     def stop(self, service: str) -> None:
         """End one service in good order."""
@@ -137,8 +138,7 @@ class _Run:
     async def until_all_stored(self, ticks: int) -> None:
         """Wait until both tables hold every tick; raise if one never comes or comes twice."""
         deadline = time.perf_counter() + PATIENCE_SECONDS
-        query = "SELECT coalesce(sum(seq), 0) FROM cursors WHERE stream = $1"
-        while min([await self._database.fetchval(query, stream) for stream in ("ticks", "enriched")]) < ticks:
+        while await self.stored() < ticks:
             if time.perf_counter() > deadline:
                 raise RuntimeError("not all ticks were stored in time")
             self._measure_memory()

@@ -1,17 +1,16 @@
 """Clients that come back all at once, to a gateway that holds the alerts of full streams: when the last one has its answer."""
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
-from benchmarks.ground import PERIOD, Ground, set_up
+from benchmarks.crowd import OPCODE, PING, PONG, TEXT
+from benchmarks.ground import Ground, set_up
 from benchmarks.report import Row
+from benchmarks.running import running
 from services.admin.embedded import find_free_port
 from services.gateway.protocol import Position, encode_cursor
 from shared import streams
@@ -48,14 +47,9 @@ async def measure(ground: Ground) -> list[Row]:
         "cursors of their own up to 4 000 entries ago, all tickers": lambda _: ([chance.randint(0, 1000) for _ in range(PARTITIONS)], ()),
     }
     port = find_free_port()
-    variables = {"REDIS_URL": ground.redis_url, "GATEWAY_PORT": str(port), "PARTITIONS": str(PARTITIONS), "SMA_PERIOD": str(PERIOD)}
-    gateway = subprocess.Popen([sys.executable, "-m", "services.gateway"], env={**os.environ, **variables, "LOG_LEVEL": "error"})
-    try:
+    with running(ground, ["gateway"], PARTITIONS, GATEWAY_PORT=str(port)):
         await _until_it_answers(port)
         return [await _measure_one(what, ask, port, lives) for what, ask in cases.items()]
-    finally:
-        gateway.terminate()
-        gateway.wait()
 
 
 async def _fill(redis: Redis, p: int) -> None:
@@ -100,15 +94,21 @@ async def _resume(port: int, since: str, tickers: Sequence[str]) -> bytes:
     await reader.readuntil(b"\r\n\r\n")
     whole = b""
     while True:
-        message = await _read_frame(reader)
+        message = await read_text(reader, writer)
         whole += message
         if b'"more":true' not in message[:200]:
             writer.close()
             return whole
 
 
-async def _read_frame(reader: asyncio.StreamReader) -> bytes:
-    _, size = await reader.readexactly(2)
-    if size >= 126:
-        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
-    return await reader.readexactly(size)
+async def read_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The payload of a server's next message; pings before it are answered: who never does is taken for dead."""
+    while True:
+        first, size = await reader.readexactly(2)
+        if size >= 126:
+            size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+        payload = await reader.readexactly(size)
+        if first & OPCODE == TEXT:
+            return payload
+        if first & OPCODE == PING:
+            writer.write(PONG)

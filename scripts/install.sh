@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds a Python >= 3.11 and lets it install the locked packages into .venv: sh scripts/install.sh run|dev
+# Finds a Python >= 3.11 and lets it install the locked packages into .venv: sh scripts/install.sh run|dev|peers
 set -eu
 
 # Starting it is the test: a shim of a version manager exists on PATH although its Python does not.

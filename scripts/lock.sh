@@ -22,3 +22,5 @@ for service in fetcher analyzer persister gateway api admin; do
 done
 compile requirements/bokeh.in --no-deps -o requirements/bokeh.txt
 compile requirements/node.in --no-deps -o requirements/node.txt
+# Whom `make bench` compares with: the versions that are ours, too, where both have the package.
+compile benchmarks/peers/requirements.in -c requirements/run.txt -o benchmarks/peers/requirements.txt
