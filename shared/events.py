@@ -40,6 +40,9 @@ def _whole_entry(patterns: Mapping[str, str]) -> Callable[[str], re.Match[str] |
 
 _tick = _whole_entry(TICK_PATTERNS)
 _enriched = _whole_entry(ENRICHED_PATTERNS)
+# A tab within a stranger's name or value would be taken for the one between two: such an entry has fewer items.
+_TICK_ITEMS = 2 * len(TICK_PATTERNS)
+_ENRICHED_ITEMS = 2 * len(ENRICHED_PATTERNS)
 
 MARKET_PATTERNS = {
     "exchange": r"[A-Z0-9]{1,12}",
@@ -102,18 +105,31 @@ def is_ticker(text: str) -> bool:
     return _ticker(text) is not None
 
 
+def tick_values(entry: Sequence[str]) -> Sequence[str]:
+    """The values of an entry of `ticks:{p}`, in the order of `Tick`, for who unpacks them at once: half the cost of a `Tick`.
+
+    `entry` is names and values in turn, as Redis sends them. Raise `InvalidEntry` that names the first bad field.
+    """
+    if len(entry) == _TICK_ITEMS and _tick("\t".join(entry)):
+        return entry[1::2]
+    return _values(dict(zip(entry[::2], entry[1::2], strict=True)), TICK_PATTERNS)
+
+
+def enriched_values(entry: Sequence[str]) -> Sequence[str]:
+    """The values of an entry of `enriched:{p}`, in the order of `Enriched`; as `tick_values`."""
+    if len(entry) == _ENRICHED_ITEMS and _enriched("\t".join(entry)):
+        return entry[1::2]
+    return _values(dict(zip(entry[::2], entry[1::2], strict=True)), ENRICHED_PATTERNS)
+
+
 def read_tick(entry: Sequence[str]) -> Tick:
-    """Read an entry of `ticks:{p}`, names and values in turn as Redis sends them; raise `InvalidEntry` that names the first bad field."""
-    if _tick("\t".join(entry)):
-        return Tick._make(entry[1::2])
-    return Tick._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), TICK_PATTERNS))
+    """Read an entry of `ticks:{p}`; as `tick_values`."""
+    return Tick._make(tick_values(entry))
 
 
 def read_enriched(entry: Sequence[str]) -> Enriched:
-    """Read an entry of `enriched:{p}`; as `read_tick`."""
-    if _enriched("\t".join(entry)):
-        return Enriched._make(entry[1::2])
-    return Enriched._make(_values(dict(zip(entry[::2], entry[1::2], strict=True)), ENRICHED_PATTERNS))
+    """Read an entry of `enriched:{p}`; as `tick_values`."""
+    return Enriched._make(enriched_values(entry))
 
 
 def parse_tick(fields: Mapping[str, str]) -> Tick:

@@ -24,19 +24,15 @@ class Window:
         self.prices = deque(prices)
         self.total = sum(self.prices, Decimal(0))
 
-    @property
-    def is_warm(self) -> bool:
-        """Whether there are enough prices for an average."""
-        return len(self.prices) == self.period
-
-    def push(self, price: Decimal) -> None:
-        """Take in the newest price; the oldest one leaves a full window."""
+    def push(self, price: Decimal) -> bool:
+        """Take in the newest price, the oldest one leaves a full window; return whether there are enough for an average."""
         prices = self.prices
         prices.append(price)
         if len(prices) > self.period:
             self.total += price - prices.popleft()
-        else:
-            self.total += price
+            return True
+        self.total += price
+        return len(prices) == self.period
 
     def average_text(self) -> str:
         """The average of a warm window in six places, half-even, without trailing zeros.
@@ -44,8 +40,7 @@ class Window:
         Rounding to 28 digits and then to six places is rounding once: an exact quotient that is no tie is at least
         10^-8 / 500 away from one.
         """
-        average = self.total / self.divisor
-        text = str(average)
+        text = str(self.total / self.divisor)
         if len(text) - text.find(".") > _SIX_PLACES_LENGTH or "E" in text:
-            text = str(average.quantize(_SIX_PLACES))
-        return text.rstrip("0").rstrip(".") if "." in text else text
+            text = str(Decimal(text).quantize(_SIX_PLACES))
+        return text.rstrip("0").rstrip(".") if text[-1] == "0" and "." in text else text

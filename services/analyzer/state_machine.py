@@ -12,7 +12,7 @@ from services.analyzer.crossover import NO_ALERT, ON, crossover, side_of
 from services.analyzer.moving_average import Window
 from shared.commits import Digest, Entries, Outcome, State
 from shared.errors import InvalidEntry
-from shared.events import Enriched, read_tick
+from shared.events import tick_values
 from shared.sequence import SequenceCheck
 
 _encode_json = msgspec.json.Encoder().encode
@@ -28,8 +28,7 @@ class _TickerState:
     def judge(self, price: Decimal) -> tuple[str, str]:
         """Take in a price; return the average (empty until warm) and the alert (mostly empty)."""
         window = self.window
-        window.push(price)
-        if len(window.prices) < window.period:
+        if not window.push(price):
             return "", NO_ALERT
         before, now = self.side, side_of(price, window)
         if now in (before, ON):
@@ -63,10 +62,10 @@ class StateMachine:
         sides: dict[str, int] = {}
         deadletters: list[str] = []
         missing: list[tuple[int, int]] = []
-        advance = self._sequence.advance
+        advance, tickers = self._sequence.advance, self._tickers
         for entry_id, entry in entries:
             try:
-                seq, ticker, price, ts, source, _, _, _ = read_tick(entry)
+                seq, ticker, price, ts, source, _, _, _ = tick_values(entry)
                 lost = advance(int(seq), newest_seq)
             except InvalidEntry as invalid:
                 deadletters += (entry_id, str(invalid), _text_of(entry))
@@ -74,7 +73,7 @@ class StateMachine:
                 continue
             if lost:
                 missing.extend(self._sequence.holes(int(seq), lost))
-            state = self._tickers.get(ticker) or self._begin(ticker)
+            state = tickers.get(ticker) or self._begin(ticker)
             before = state.side
             sma, alert = state.judge(Decimal(price))
             if state.side != before:
@@ -89,7 +88,7 @@ class StateMachine:
         outcome = Outcome(
             prices={ticker: texts[-self._period :] for ticker, texts in prices.items()},
             events=events,
-            latest=[text for ticker, at in newest.items() for text in (ticker, latest_json(Enriched(*events[at : at + 8])))],
+            latest=[text for ticker, at in newest.items() for text in (ticker, latest_json(events[at : at + 8]))],
             sides=[text for ticker, side in sides.items() for text in (ticker, str(side))],
             deadletters=deadletters,
         )
@@ -101,16 +100,14 @@ class StateMachine:
         return state
 
 
-def latest_json(event: Enriched) -> str:
-    """The value of a ticker in `latest:{p}`: numbers are the stream's own characters, `ts` in epoch milliseconds.
+def latest_json(event: Sequence[str]) -> str:
+    """The value of a ticker in `latest:{p}` for the values of an `Enriched`: numbers are the stream's own characters, `ts` in epoch ms.
 
-    No value needs escaping: `read_tick` admits only plain characters.
+    No value needs escaping: `tick_values` admits only plain characters.
     """
-    alert = f'"{event.alert}"' if event.alert else "null"
-    return (
-        f'{{"ticker":"{event.ticker}","price":{event.price},"sma":{event.sma or "null"},"alert":{alert},'
-        f'"ts":{event.ts},"source":"{event.source}","seq":{event.seq}}}'
-    )
+    seq, ticker, price, ts, source, _, sma, alert = event
+    alert_json = f'"{alert}"' if alert else "null"
+    return f'{{"ticker":"{ticker}","price":{price},"sma":{sma or "null"},"alert":{alert_json},"ts":{ts},"source":"{source}","seq":{seq}}}'
 
 
 def _text_of(entry: Sequence[str]) -> str:

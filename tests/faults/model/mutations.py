@@ -82,7 +82,7 @@ def deriving_sides() -> AbstractContextManager[object]:
         sides = {}
         for ticker, prices in state.prices.items():
             window = Window(state.period, map(Decimal, prices))
-            side = side_of(window.prices[-1], window) if window.is_warm else ON
+            side = side_of(window.prices[-1], window) if len(window.prices) == window.period else ON
             if side != ON:
                 sides[ticker] = side
         return State(state.incarnation, state.period, state.cursor, state.passed, state.seq, sides, state.prices)

@@ -1,6 +1,7 @@
 """The text of prices and times, the order of fields, and what is refused with which field named."""
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidEntry
-from shared.events import Enriched, Tick, canonical_decimal, canonical_price, decimal_text, is_ticker, iso, parse_enriched, parse_tick
+from shared.events import (
+    Enriched,
+    Tick,
+    canonical_decimal,
+    canonical_price,
+    decimal_text,
+    is_ticker,
+    iso,
+    parse_enriched,
+    parse_tick,
+    read_enriched,
+    read_tick,
+)
 
 CONTRACT_PRICE = re.compile(r"(0|[1-9]\d{0,11})(\.\d{0,7}[1-9])?", re.ASCII)
 PRICES = st.from_regex(CONTRACT_PRICE, fullmatch=True, alphabet="0123456789.")
@@ -174,6 +187,17 @@ def test_a_missing_field_of_an_enriched_event_is_named(field: str) -> None:
     del fields[field]
     with pytest.raises(InvalidEntry, match=rf"^field {field} is missing$"):
         parse_enriched(fields)
+
+
+@pytest.mark.parametrize(("read", "event"), [(read_tick, TICK), (read_enriched, ENRICHED)])
+def test_a_tab_in_a_name_does_not_pass_for_the_one_between_two_items(
+    read: Callable[[list[str]], Tick | Enriched], event: Tick | Enriched
+) -> None:
+    """Else the entry has fewer values than it seems to, and whoever unpacks them fails again and again."""
+    items = [item for pair in event._asdict().items() for item in pair]
+    assert read(items) == event
+    with pytest.raises(InvalidEntry, match=r"^field seq is missing$"):
+        read(["\t".join(items[:2]), "\t".join(items[2:4]), *items[4:]])
 
 
 def test_a_tab_in_a_field_does_not_pass_for_the_next_field() -> None:
