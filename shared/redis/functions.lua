@@ -246,8 +246,12 @@ local function bad_batch(ticks, rejected, first, count)
   if #ticks % TICK_VALUES ~= 0 or #rejected % 3 ~= 0 then return 'number of values' end
   if #ticks / TICK_VALUES + #rejected / 3 ~= count then return 'count' end
   if not all_texts(ticks) then return 'tick value' end
+  local ts
   for i = 3, #ticks, TICK_VALUES do
-    if not tonumber(ticks[i]) then return 'ts ' .. i end
+    if ticks[i] ~= ts then
+      ts = ticks[i]
+      if not tonumber(ts) then return 'ts ' .. i end
+    end
   end
   local before = -1
   for i = 1, #rejected, 3 do
@@ -290,20 +294,25 @@ local function append(keys, args)
   local now_text, limit = whole(ms), ms + FUTURE_MS
   local newest = {}
   local t, r = 1, 1
+  local ts, ts_ms -- looked at anew where it differs from the tick before: `tonumber`, here and above, was 8 % of the call
   for offset = 0, count - 1 do
     local is_new = first + offset > stored
     if rejected[r] == offset then
       if is_new then bury(k.log, deadletters, '', '', rejected[r + 1], rejected[r + 2], now_text) end
       r = r + 3
     else
-      local ticker, ts = ticks[t], ticks[t + 2]
-      if is_new and tonumber(ts) > limit then
+      local ticker = ticks[t]
+      if ticks[t + 2] ~= ts then
+        ts = ticks[t + 2]
+        ts_ms = tonumber(ts)
+      end
+      if is_new and ts_ms > limit then
         bury(k.log, deadletters, '', '', 'ts is more than 5 s in the future',
           table.concat(ticks, ',', t, t + TICK_VALUES - 1), now_text)
         refused = refused + 1
       elseif is_new then
         local before = polled and (newest[ticker] or call('HGET', last, ticker))
-        if not (before and tonumber(ts) <= tonumber(before)) then
+        if not (before and ts_ms <= tonumber(before)) then
           seq = seq + 1
           call('XADD', k.ticks, '*', 'seq', seq, 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
             'source', ticks[t + 3], 'volume', ticks[t + 4], 'quote_ts', ticks[t + 5], 'shed', ticks[t + 6])
@@ -402,10 +411,10 @@ local function commit(keys, args)
 
   ensure_groups(k.ticks, head, 'ticks')
   ensure_groups(k.enriched, head, 'enriched')
-  local keep = -tonumber(period)
+  local keep = '-' .. period -- a text: Redis 7.0 writes numbers by %.17g, and these two were 5 % of a commit of 1 000 tickers
   for i = 1, #prices do
     call('RPUSH', keys[8 + i], unpack(prices[i]))
-    call('LTRIM', keys[8 + i], keep, -1)
+    call('LTRIM', keys[8 + i], keep, '-1')
   end
   for i = 1, #events, EVENT_VALUES do
     call('XADD', k.enriched, '*', 'seq', events[i], 'ticker', events[i + 1], 'price', events[i + 2], 'ts', events[i + 3],
