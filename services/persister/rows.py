@@ -14,7 +14,7 @@ import msgspec
 
 from shared.commits import Entries
 from shared.errors import InvalidEntry
-from shared.events import read_enriched, read_tick
+from shared.events import enriched_values, tick_values
 from shared.incarnations import Head, label
 from shared.sequence import SequenceCheck
 
@@ -148,15 +148,14 @@ def _mapping(entry: Sequence[str]) -> dict[str, str]:
 
 
 def _tick(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
-    t = read_tick(entry)
-    quoted_at = timestamp(t.quote_ts) if t.quote_ts else NULL
-    return int(t.seq), f"{entry_id}\t{t.ticker}\t{t.price}\t{timestamp(t.ts)}\t{t.source}\t{t.volume or NULL}\t{quoted_at}"
+    seq, ticker, price, ts, source, volume, quote_ts, _ = tick_values(entry)
+    quoted_at = timestamp(quote_ts) if quote_ts else NULL
+    return int(seq), f"{entry_id}\t{ticker}\t{price}\t{timestamp(ts)}\t{source}\t{volume or NULL}\t{quoted_at}"
 
 
 def _enriched(entry_id: str, entry: Sequence[str]) -> tuple[int, str]:
-    e = read_enriched(entry)
-    columns = f"{entry_id}\t{e.tick_id}\t{e.ticker}\t{e.price}\t{e.sma or NULL}\t{e.alert or NULL}\t{timestamp(e.ts)}\t{e.source}"
-    return int(e.seq), columns
+    seq, ticker, price, ts, source, tick_id, sma, alert = enriched_values(entry)
+    return int(seq), f"{entry_id}\t{tick_id}\t{ticker}\t{price}\t{sma or NULL}\t{alert or NULL}\t{timestamp(ts)}\t{source}"
 
 
 ENCODERS: dict[str, tuple[Encode, bool]] = {"ticks": (_tick, True), "enriched": (_enriched, False)}
@@ -169,6 +168,7 @@ def received(entry_id: str) -> str:
     return timestamp(ms if len(ms) <= len(LATEST_MS) else LATEST_MS)
 
 
+@lru_cache(maxsize=8192)
 def timestamp(ms: str) -> str:
     """Epoch milliseconds as PostgreSQL reads a timestamptz, whatever the server's time zone."""
     return f"{_second(ms[:-3] or '0')}.{ms[-3:]:0>3}+00"
