@@ -120,6 +120,7 @@ function onChoice() {
 
 function draw() {
   isDrawing = false;
+  if (isStill()) return; // paused since the frame was asked for
   const now = Date.now();
   panels.forEach((panel) => panel.draw?.(now));
   board.changed.clear();
