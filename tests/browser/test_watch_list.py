@@ -23,8 +23,7 @@ MOST_ROWS = 50
 ORDER = "[...document.querySelectorAll('#prices tr')].map((row) => row.dataset.ticker)"
 FOCUSED = "document.activeElement.closest('tr')?.dataset.ticker ?? document.activeElement.id"
 CHOSEN = "[...document.querySelectorAll('#prices tr[aria-selected=true]')].map((row) => row.dataset.ticker).join()"
-ARE_DRAWN = """() => [...document.querySelectorAll('#prices tr canvas')].every((canvas) =>
-  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0))"""
+ARE_DRAWN = "[...document.querySelectorAll('#prices tr .spark .line')].every((line) => line.getTotalLength() > 0)"
 CHANGES = """() => Object.fromEntries([...document.querySelectorAll('#prices tr')].map((row) =>
   [row.dataset.ticker, [row.querySelector('.price').textContent, row.querySelector('.percent').textContent]]))"""
 ARE_KNOWN = "[...document.querySelectorAll('#prices .percent')].every((cell) => cell.textContent !== '–')"

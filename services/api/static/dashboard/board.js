@@ -19,6 +19,7 @@ export class AlertLog {
 
   /** Take alerts, the newest last; return those that are not listed yet. */
   add(alerts) {
+    if (alerts.length === 0) return [];
     const listed = new Set(this.#newest.map((alert) => alert.id));
     const fresh = alerts.filter((alert) => !listed.has(alert.id)).map((alert) => ({ ...alert, at: Date.parse(alert.ts) }));
     fresh.forEach((alert) => this.#note(alert));

@@ -2,7 +2,8 @@
  * Wires the panels together: what the gateway tells goes to the board, what the reader does to the view, and panels draw what is on
  * the board as the view asks for it, once a frame.
  *
- * A panel has any of: `hear(update, alerts)`, `replace(isLost)`, `break()`, `draw(now)` in a frame, `tick(now)` once a second.
+ * A panel has any of: `hear(update, alerts)`, `replace(isLost)`, `break()`, `prepare()` before a frame, `draw(now)` in it, `tick(now)` once
+ * a second at least.
  */
 
 import { AlertPanel } from "/static/dashboard/alerts/panel.js";
@@ -19,6 +20,7 @@ const TRY_AGAIN_MS = 3_000;
 /** So long a choice of the reader is drawn while the display is paused: what it asks of REST comes a moment later. */
 const CHOICE_MS = 2_000;
 const UNAUTHORIZED = 4401;
+const TICK_MS = 1_000;
 
 const at = (id) => document.getElementById(id);
 const board = new Board();
@@ -35,6 +37,7 @@ let status = { phase: "connecting", reason: "", staleSince: null, complaint: "" 
 let isLost = false;
 let isDrawing = false;
 let chosenAt = -Infinity;
+let ticking = null;
 let gateway = "";
 let feed = null;
 
@@ -105,7 +108,17 @@ function chooseFirst() {
 function redraw() {
   if (isDrawing || isStill()) return;
   isDrawing = true;
+  queueMicrotask(ask);
+}
+
+/** What the chart library is given now it draws in the same frame, and first: it measures itself, which is dear after other changes. */
+function ask() {
+  if (!isStill()) prepare();
   requestAnimationFrame(draw);
+}
+
+function prepare() {
+  panels.forEach((panel) => panel.prepare?.());
 }
 
 /** Whether the display is paused; what the reader chooses is shown all the same. */
@@ -122,12 +135,16 @@ function draw() {
   isDrawing = false;
   if (isStill()) return; // paused since the frame was asked for
   const now = Date.now();
+  prepare();
   panels.forEach((panel) => panel.draw?.(now));
   board.changed.clear();
   tick();
 }
 
+/** Ages and clocks; from the last time on once a second, or there would be frames for them alone while prices come. */
 function tick() {
+  clearTimeout(ticking);
+  ticking = setTimeout(tick, TICK_MS);
   const now = Date.now();
   const isCurrent = header.show(status, board.prices.get(view.get("ticker")), now);
   document.body.classList.toggle("stale", !isCurrent);
@@ -138,7 +155,7 @@ function tick() {
 /* Start */
 
 async function start() {
-  setInterval(tick, 1000);
+  ticking = setTimeout(tick, TICK_MS);
   view.on(["ticker"], chooseFirst);
   view.on(Object.keys(DEFAULTS), onChoice);
   const config = await configured();

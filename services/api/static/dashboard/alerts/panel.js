@@ -13,6 +13,10 @@ const PAGE = 100;
 const FILL_AGAIN_MS = [1_000, 4_000];
 const TRY_AGAIN_MS = 3_000;
 const ADVICE_MS = 12_000;
+/** Where more come at a time nobody reads each, and drawing them with each flush costs more than all prices: */
+const FEW_ALERTS = 3;
+/** the list is drawn once in so long. */
+const DRAW_AGAIN_MS = 1_000;
 
 export class AlertPanel {
   #board;
@@ -29,6 +33,10 @@ export class AlertPanel {
   #fillingAgain = null;
   #trouble = "";
   #advice = "";
+  #isDue = true;
+  #drawnAt = 0;
+  /** How many alerts came since it was drawn. */
+  #came = 0;
 
   /** `place` is the panel's section; `redraw()` asks for a frame, `show(alert)` shows the evidence of one that is chosen. */
   constructor(place, board, view, redraw, show) {
@@ -66,7 +74,20 @@ export class AlertPanel {
     FILL_AGAIN_MS.forEach((ms) => setTimeout(() => this.#fill(), ms));
   }
 
+  /** Take alerts that are new to the board. */
+  hear(_, alerts) {
+    const wanted = alerts.filter((alert) => this.#isWanted(alert));
+    this.#came += wanted.length;
+    this.#isDue ||= wanted.length > 0;
+  }
+
   draw(now) {
+    const mayWait = this.#came > FEW_ALERTS && now - this.#drawnAt < DRAW_AGAIN_MS;
+    if (this.#isDue && !mayWait) this.#show(now);
+  }
+
+  #show(now) {
+    [this.#isDue, this.#came, this.#drawnAt] = [false, 0, now];
     const wanted = this.#stored.listed(this.#board.alerts.newest).filter((alert) => this.#isWanted(alert));
     const { shown, unread } = this.#reading.show(wanted);
     this.#list.show(shown, now + this.#board.clockAheadMs);
@@ -78,6 +99,7 @@ export class AlertPanel {
   }
 
   tick(now) {
+    this.draw(now);
     this.#list.tick(now + this.#board.clockAheadMs);
   }
 
@@ -139,14 +161,14 @@ export class AlertPanel {
   #readNewest() {
     this.#reading.release();
     this.#list.scrollToTop();
-    this.draw(Date.now());
+    this.#show(Date.now());
   }
 
   #onScroll(isAtTop) {
     const wasHeld = this.#reading.isHeld;
     if (isAtTop) this.#reading.release();
     else this.#reading.hold(this.#list.shown);
-    if (wasHeld && isAtTop) this.draw(Date.now());
+    if (wasHeld && isAtTop) this.#show(Date.now());
   }
 
   /* What REST tells */
@@ -162,6 +184,7 @@ export class AlertPanel {
       const isAll = this.#filter.direction === "all" && !this.#filter.isChosenOnly;
       this.#stored.take(isAll ? newest : await readAlerts({ ...this.#asked(), limit: PAGE }, signal), true);
     });
+    this.#isDue = true;
     this.#redraw(); // nobody asked for it: not while the display is paused
   }
 
@@ -171,7 +194,8 @@ export class AlertPanel {
       this.#stored.take(await readAlerts({ ...this.#asked(), limit: PAGE, cursor: this.#stored.cursor }, signal), false);
     });
     // Who scrolled down asked for them, also while the display is paused; a list that is not yet full asked by itself.
-    if (this.#reading.isHeld) this.draw(Date.now());
+    this.#isDue = true;
+    if (this.#reading.isHeld) this.#show(Date.now());
     else this.#redraw();
   }
 

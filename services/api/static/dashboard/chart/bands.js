@@ -8,7 +8,8 @@ const PADDING = 6;
 /** A pane primitive of lightweight-charts. */
 export class GapBands {
   #chart = null;
-  #update = () => {};
+  /** Have all of the chart drawn anew. */
+  update = () => {};
   #bands = [];
   #colours = {};
   #font = "12px sans-serif";
@@ -16,7 +17,7 @@ export class GapBands {
 
   attached({ chart, requestUpdate }) {
     this.#chart = chart;
-    this.#update = requestUpdate;
+    this.update = requestUpdate;
   }
 
   paneViews() {
@@ -26,14 +27,14 @@ export class GapBands {
   /** Draw these bands, `{from, to, text}` with indices of points. */
   show(bands) {
     this.#bands = bands;
-    this.#update();
+    this.update();
   }
 
   /** Colours `{panel, hatch, quiet}` and the font's family. */
   paint(colours, family) {
     this.#colours = colours;
     this.#font = `12px ${family}`;
-    this.#update();
+    this.update();
   }
 
   #draw({ context, mediaSize }) {

@@ -60,7 +60,7 @@ class Chart {
     this.#candles = this.#chart.addSeries(library.CandlestickSeries, { borderVisible: false });
     this.#sma = this.#chart.addSeries(library.LineSeries, { lineWidth: 2, lineStyle: library.LineStyle.Solid, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false });
     this.#line = this.#chart.addSeries(library.LineSeries, { lineWidth: 2 });
-    for (const series of [this.#line, this.#candles]) this.#markersOf.set(series, library.createSeriesMarkers(series, []));
+    for (const series of [this.#line, this.#candles]) this.#markersOf.set(series, library.createSeriesMarkers(sparing(series), []));
     this.#markers = this.#markersOf.get(this.#line);
     this.#chart.panes()[0].attachPrimitive(this.#bands);
     this.#listen(place);
@@ -133,7 +133,7 @@ class Chart {
     const isSameLength = this.#drawn.length === points.length;
     this.#drawn = points;
     this.#mark(points, alerts);
-    if (!this.#isViewKept && points.length) this.#lookAtNewest(points);
+    if (!this.#isViewKept && points.length && !isSameLength) this.#lookAtNewest(points);
     this.#isViewKept ||= points.length >= MOST_IN_SIGHT;
     // What the library told of the range while it took the points was of the number of points before.
     if (!isSameLength) this.#onRange(this.#chart.timeScale().getVisibleLogicalRange());
@@ -210,6 +210,7 @@ class Chart {
     this.#markedAs = key;
     this.#marked = alerts;
     this.#markers.setMarkers(this.#gathered(alerts).map((marked) => this.#markerOf(marked, points)));
+    this.#bands.update();
   }
 
   /** Of several in one bar and direction one is drawn, with their number; of ticks each. */
@@ -313,6 +314,19 @@ class Chart {
     this.#markedAs = "";
     this.#mark(this.#drawn, this.#marked);
   }
+}
+
+/**
+ * A series for the library's markers. With each price they ask for all of the chart to be measured, which takes a frame more; what a
+ * price changes is drawn anyway. Where there are other markers, who sets them asks.
+ */
+function sparing(series) {
+  const attach = (primitive) => {
+    const attached = primitive.attached.bind(primitive);
+    primitive.attached = (given) => attached({ ...given, requestUpdate: () => {} });
+    series.attachPrimitive(primitive);
+  };
+  return { attachPrimitive: attach };
 }
 
 const DAILY_MARKS = 2;

@@ -36,6 +36,7 @@ export class ChartPanel {
   #placedAs = "";
   #marksDrawn = -1;
   #gapsListed = null;
+  #isLegendDue = false;
   /** Time of the point that the reader points at, or null. */
   #pointed = null;
   #isByKey = false;
@@ -93,16 +94,20 @@ export class ChartPanel {
     this.history.break();
   }
 
-  /** Whatever else has changed on the page, only other points and marks are drawn. */
-  draw() {
+  /** Give the library other points and marks; whatever else has changed on the page, nothing is drawn. */
+  prepare() {
     if (!this.history.ticker) return;
     const points = this.history.series.points(this.#period);
     if (points === this.#points && this.marks.version === this.#marksDrawn) return;
     [this.#points, this.#marksDrawn] = [points, this.marks.version];
     this.#placeAlerts();
     this.#show();
-    this.#showLegend();
+    this.#isLegendDue = true;
     if (points.length < LEAST_POINTS + (this.#period ?? 0)) this.#readOlder();
+  }
+
+  draw() {
+    if (this.#isLegendDue) this.#showLegend();
   }
 
   /** Show the card of an alert of any ticker, where the chart has it; the alert list calls this. */
@@ -293,6 +298,7 @@ export class ChartPanel {
 
   /** The point under the pointer, else the newest. */
   #showLegend() {
+    this.#isLegendDue = false;
     const newest = this.#board.prices.get(this.history.ticker);
     const { series } = this.history;
     const point = this.#points[this.#here(0)];

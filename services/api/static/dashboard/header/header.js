@@ -39,8 +39,7 @@ export class Header {
 
   /** Take an update of the feed, drawn or not. */
   hear(update, now) {
-    const newest = Math.max(...update.stocks.map(({ ts }) => Date.parse(ts)));
-    this.#silence.hear(update, now + newest - Date.parse(update.timestamp), now);
+    this.#silence.hear(update, update.isSnapshot ? now - ageOf(update) : now, now);
   }
 
   /** The connection was lost. */
@@ -94,6 +93,11 @@ export class Header {
     if (isPausing) this.pause.begin(now);
     this.#goOn(isPausing ? null : this.pause.end());
   }
+}
+
+/** How old the newest price of an update was when it was sent, in ms. */
+function ageOf({ stocks, timestamp }) {
+  return Date.parse(timestamp) - Math.max(...stocks.map(({ ts }) => Date.parse(ts)));
 }
 
 function write(element, text) {

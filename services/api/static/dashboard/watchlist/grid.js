@@ -26,7 +26,7 @@ export class Grid {
   #active = { ticker: null, column: "ticker" };
   #stop = null;
 
-  /** `hear` has `fill(row)`, called for a row that comes into view, `choose(ticker)` and `pin(ticker)`. */
+  /** `hear` has `fill(row)`, called for a row that comes into being, `scrolled()`, `choose(ticker)` and `pin(ticker)`. */
   constructor(table, scroller, hear) {
     this.#table = table;
     this.#body = table.tBodies[0];
@@ -48,6 +48,11 @@ export class Grid {
   /** The tickers of the rows in view, and of those beside them. */
   get inView() {
     return [...this.rows.keys()];
+  }
+
+  /** The tickers of the rows that are seen. */
+  get inSight() {
+    return new Set(this.#order.slice(...rangeInView(this.#view, 0)));
   }
 
   /** Show these tickers, in this order; the list stays scrolled to where it is. */
@@ -77,6 +82,7 @@ export class Grid {
   #onScroll() {
     this.#top = this.#scroller.scrollTop;
     this.#render();
+    this.#hear.scrolled();
   }
 
   #scrollTo(top) {

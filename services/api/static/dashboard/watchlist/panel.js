@@ -8,7 +8,6 @@ import { Grid } from "/static/dashboard/watchlist/grid.js";
 import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/watchlist/order.js";
 import { Pins } from "/static/dashboard/watchlist/pins.js";
 import { Search } from "/static/dashboard/watchlist/search.js";
-import { readColours } from "/static/dashboard/watchlist/sparkline.js";
 
 /** A line that moves with each flush shows nothing more, and is drawn for every row in view. */
 const DRAW_AGAIN_MS = 1_000;
@@ -28,10 +27,11 @@ export class WatchList {
   #lastPinned;
   #sortedAt = 0;
   #drawnAt = 0;
+  /** Rows beside those in sight that have changed since they were written. */
+  #late = new Set();
   #revealed = null;
   #prices = null;
   #known = 0;
-  #colours = readColours();
   #canHover = matchMedia("(hover: hover)");
 
   /** `place` is the panel's section; `redraw()` asks for a frame. */
@@ -43,26 +43,30 @@ export class WatchList {
     this.#parts = { count: part("#count"), empty: part("#no-prices"), scroller: part(".scroll"), heads: place.querySelectorAll("thead th") };
     this.#grid = new Grid(part("table"), this.#parts.scroller, {
       fill: (row) => this.#fill(row),
+      scrolled: () => this.#writeLate(),
       choose: (ticker) => this.#choose(ticker),
       pin: (ticker) => this.#pin(ticker),
     });
     new Search(part("#find"), view, () => this.#order.length && view.set({ ticker: this.#order[0] }));
     part("thead").addEventListener("click", ({ target }) => this.#sortBy(target.closest("th").dataset.sort));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#recolour());
     view.on(["sort", "find"], () => this.#arrange());
     view.on(["find"], () => this.#onFound());
     view.on(["ticker"], () => this.#onChosen());
     this.#showSort(this.#sort);
   }
 
-  /** Write what has changed of the rows that exist; all others cost nothing. */
+  /** Write what has changed of the rows in sight; all others cost nothing. */
   draw(now) {
     const { prices, changed } = this.#board;
     for (const ticker of changed) if (prices.has(ticker)) this.#days.add(prices.get(ticker));
     const isOther = prices !== this.#prices || prices.size !== this.#known;
     if (isOther || this.#mayRearrange(now)) this.#arrange();
     const moved = [...this.#grid.rows.values()].filter((row) => changed.has(row.ticker));
-    moved.forEach((row) => this.#write(row, moved.length > MANY_ROWS));
+    const { inSight } = this.#grid;
+    for (const row of moved) {
+      if (inSight.has(row.ticker)) this.#write(row, { isSeen: true, isBusy: moved.length > MANY_ROWS });
+      else this.#late.add(row);
+    }
     if (isOther) this.#onChosen();
   }
 
@@ -70,7 +74,10 @@ export class WatchList {
   tick(now) {
     const { prices } = this.#board;
     const isDue = now - this.#drawnAt >= DRAW_AGAIN_MS;
-    if (isDue) this.#drawnAt = now;
+    if (isDue) {
+      this.#drawnAt = now;
+      this.#writeLate();
+    }
     for (const row of this.#grid.rows.values()) {
       row.showAge(now + this.#board.clockAheadMs);
       if (isDue) this.#drawLine(row);
@@ -178,15 +185,20 @@ export class WatchList {
     this.#markRow(row);
   }
 
-  #write(row, isBusy) {
+  #write(row, how = { isSeen: false }) {
     const stock = this.#board.prices.get(row.ticker);
     if (!stock) return; // it is no more, and the next frame takes its row away
-    row.show(stock, this.#days.openOf(row.ticker, stock.at), isBusy);
+    row.show(stock, this.#days.openOf(row.ticker, stock.at), how);
     row.showAlert(this.#board.alerts.lastOf(row.ticker), Date.now());
   }
 
+  #writeLate() {
+    this.#late.forEach((row) => this.#write(row));
+    this.#late.clear();
+  }
+
   #drawLine(row) {
-    row.showSpark(this.#days.sparkOf(row.ticker), this.#colours);
+    row.showSpark(this.#days.sparkOf(row.ticker));
   }
 
   /** Not drawn here: the display may stand still. */
@@ -194,10 +206,5 @@ export class WatchList {
     tickers.forEach((ticker) => this.#board.changed.add(ticker));
     this.#drawnAt = 0;
     this.#redraw();
-  }
-
-  #recolour() {
-    this.#colours = readColours();
-    this.#grid.rows.forEach((row) => this.#drawLine(row));
   }
 }

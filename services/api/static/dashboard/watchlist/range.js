@@ -2,11 +2,11 @@
 
 const BESIDE = 6;
 
-/** `[from, to)` of `count` rows, with the list scrolled to `top` and `height` of it in view; all in px of rows `rowHeight` high. */
-export function rangeInView({ top, height, rowHeight, count }) {
+/** `[from, to)` of `count` rows and `beside` on each side, with the list scrolled to `top` and `height` of it in view; all in px of rows `rowHeight` high. */
+export function rangeInView({ top, height, rowHeight, count }, beside = BESIDE) {
   const reached = Math.max(0, Math.min(top, count * rowHeight - height));
-  const from = Math.floor(reached / rowHeight) - BESIDE;
-  const to = Math.ceil((reached + height) / rowHeight) + BESIDE;
+  const from = Math.floor(reached / rowHeight) - beside;
+  const to = Math.ceil((reached + height) / rowHeight) + beside;
   return [Math.max(0, from), Math.min(count, to)];
 }
 

@@ -2,7 +2,7 @@
 
 import { SIGNS, age, average, brief, price, timeOfDay } from "/static/format.js";
 import { changeOf } from "/static/dashboard/watchlist/change.js";
-import { drawSpark, makeSparkCanvas } from "/static/dashboard/watchlist/sparkline.js";
+import { Sparkline } from "/static/dashboard/watchlist/sparkline.js";
 
 /** As long as the style sheet lets it last. */
 const FLASH_MS = 900;
@@ -19,7 +19,7 @@ export class Row {
   button = button();
   #cells = {};
   #texts = new Map();
-  #canvas = makeSparkCanvas();
+  #sparkline = new Sparkline();
   #movedAt = -FLASH_MS;
   #flashedAt = 0;
   #price;
@@ -33,12 +33,13 @@ export class Row {
     this.element.setAttribute("role", "row");
     this.#add("pin", "gridcell").append(this.pinButton);
     this.#add("ticker", "rowheader", "th").append(this.button);
-    this.#add("spark", "gridcell").append(this.#canvas);
+    this.#add("spark", "gridcell").append(this.#sparkline.element);
     this.#price = part("span", this.#add("price number", "gridcell"));
     const change = this.#add("change number", "gridcell");
     this.#percent = part("span", change, "percent");
     this.#absolute = part("span", change, "absolute");
     for (const name of ["sma number", "alert", "age number"]) this.#add(name, "gridcell");
+    this.#cells.price.addEventListener("animationend", () => this.#endFlash());
   }
 
   #add(name, role, kind = "td") {
@@ -54,7 +55,7 @@ export class Row {
     this.ticker = this.element.dataset.ticker = ticker;
     this.#stock = this.#alert = null;
     this.#movedAt = -FLASH_MS;
-    delete this.#cells.price.dataset.flash;
+    this.#endFlash();
     this.#write(this.button, ticker);
     this.button.title = ticker;
     this.pinButton.setAttribute("aria-label", `Pin ${ticker}`);
@@ -79,13 +80,13 @@ export class Row {
     return Object.keys(this.#cells).filter((column) => this.#cells[column].checkVisibility());
   }
 
-  /** Show the latest price, against the day's open (null: not known); `isBusy` where much of the list changes at once. */
-  show(stock, open, isBusy = false) {
+  /** Show the latest price, against the day's open (null: not known); a change flashes if the row is seen. `isBusy`: much of the list changes. */
+  show(stock, open, { isSeen, isBusy }) {
     const isNews = this.#stock !== null && this.#stock.price !== stock.price;
     this.#stock = stock;
     this.#write(this.#price, price(stock.price));
     this.#direct(this.#cells.price, stock.direction);
-    if (isNews) this.#flash(isBusy);
+    if (isNews && isSeen) this.#flash(isBusy);
     this.#write(this.#cells.sma, average(stock.sma));
     this.#showChange(open);
   }
@@ -113,8 +114,8 @@ export class Row {
   }
 
   /** Draw the line of the day; null: it is not known. */
-  showSpark(spark, colours) {
-    drawSpark(this.#canvas, spark, colours);
+  showSpark(spark) {
+    this.#sparkline.draw(spark);
   }
 
   /** Say whether the row is the chosen one, pinned, and the last of those. */
@@ -140,6 +141,11 @@ export class Row {
     this.#cells.price.dataset.flash = this.#cells.price.dataset.flash === "1" ? "2" : "1";
   }
 
+  /** What could flash is there only while it does: the browser keeps an effect of its own for each. */
+  #endFlash() {
+    delete this.#cells.price.dataset.flash;
+  }
+
   #direct(cell, direction) {
     if (cell.dataset.direction !== DIRECTIONS[direction]) cell.dataset.direction = DIRECTIONS[direction];
   }
@@ -157,7 +163,7 @@ export class Row {
   #write(element, text) {
     if (this.#texts.get(element) === text) return;
     this.#texts.set(element, text);
-    element.textContent = text;
+    element.textContent = text; // another node: within the same one a shorter text that stands on the right counts as one that shifted
   }
 }
 
