@@ -22,6 +22,8 @@ new PerformanceObserver((list) => {
 }).observe({ type: "layout-shift", buffered: true });
 """
 """What moves although nobody asked for it; within the table and the chart nothing is judged, only where they stand."""
+ORDER = "[...document.querySelectorAll('#prices tr')].map((row) => row.dataset.ticker).join(' ')"
+CELL = "([ticker, name]) => document.querySelector(`[data-ticker=${ticker}] .${name}`)?.textContent"
 SERVERS_AWAY = ("WebSocket connection to", "Failed to load resource")
 """What the browser itself says of a server that is not there."""
 
@@ -87,6 +89,33 @@ async def test_a_market_from_before_its_first_price_to_a_source_that_falls_silen
     await market.trade("AAPL", "256.1")
     await shows(visit, "live")
     assert await visit.run("shifts") == []
+
+
+async def test_a_price_that_changes_the_order_moves_its_row_with_the_focus_but_not_under_a_pointer(quiet: Quiet, visit: Visit) -> None:
+    deployment, market, page = quiet.deployment, quiet.market, visit.page
+    for ticker in ("ORDA", "ORDB", "ORDC"):
+        await market.trade(ticker, "100")
+
+    async def are_stored() -> bool:
+        return bool(await deployment.database.fetchval("SELECT count(*) >= 3 FROM ticks WHERE ticker LIKE 'ORD_'"))
+
+    await deployment.pipeline.until(are_stored, "the day's opens to be stored")
+    await visit.open(deployment, "#sort=-change&find=ORD")
+    await visit.holds(f"{ORDER} === 'ORDA ORDB ORDC'")
+    await page.click("[data-ticker=ORDC] .ticker button")
+    await page.mouse.move(0, 0)
+    await market.trade("ORDC", "110")
+    await visit.holds(f"{ORDER} === 'ORDC ORDA ORDB'")
+    assert await visit.run(CELL, ["ORDC", "percent"]) == "+10.00%"
+    assert await visit.run("document.activeElement.closest('tr').dataset.ticker") == "ORDC"
+
+    await page.hover("[data-ticker=ORDA] .price")
+    await market.trade("ORDB", "120")
+    await visit.holds(f"(cell) => ({CELL})(cell) === '+20.00%'", ["ORDB", "percent"])
+    await visit.holds(f"(cell) => ['4 s', '5 s'].includes(({CELL})(cell))", ["ORDB", "age"])  # it may have moved for a second
+    assert await visit.run(ORDER) == "ORDC ORDA ORDB"
+    await page.mouse.move(0, 0)
+    await visit.holds(f"{ORDER} === 'ORDB ORDC ORDA'")
 
 
 @pytest.mark.long

@@ -26,6 +26,8 @@ export class WatchList {
   #order = [];
   #lastPinned;
   #sortedAt = 0;
+  /** Whether something has changed since. */
+  #isUnsorted = false;
   #drawnAt = 0;
   /** Rows beside those in sight that have changed since they were written. */
   #late = new Set();
@@ -56,11 +58,12 @@ export class WatchList {
   }
 
   /** Write what has changed of the rows in sight; all others cost nothing. */
-  draw(now) {
+  draw() {
     const { prices, changed } = this.#board;
     for (const ticker of changed) if (prices.has(ticker)) this.#days.add(prices.get(ticker));
     const isOther = prices !== this.#prices || prices.size !== this.#known;
-    if (isOther || this.#mayRearrange(now)) this.#arrange();
+    this.#isUnsorted ||= changed.size > 0;
+    if (isOther) this.#arrange();
     const moved = [...this.#grid.rows.values()].filter((row) => changed.has(row.ticker));
     const { inSight } = this.#grid;
     for (const row of moved) {
@@ -70,9 +73,11 @@ export class WatchList {
     if (isOther) this.#onChosen();
   }
 
-  /** Ages, lines, and what is to be asked of the days. */
+  /** Ages, lines, the order, and what is to be asked of the days. */
   tick(now) {
     const { prices } = this.#board;
+    // Not only with a price: the last one for long may have come when rows were not to change places.
+    if (this.#isUnsorted && this.#mayRearrange(now)) this.#arrange();
     const isDue = now - this.#drawnAt >= DRAW_AGAIN_MS;
     if (isDue) {
       this.#drawnAt = now;
@@ -100,11 +105,12 @@ export class WatchList {
     const { prices } = this.#board;
     const [find, sort] = [this.#view.get("find"), this.#sort];
     const pinned = this.#pins.names;
-    this.#sortedAt = Date.now();
+    [this.#sortedAt, this.#isUnsorted] = [Date.now(), false];
     [this.#prices, this.#known] = [prices, prices.size];
     this.#order = ordered(prices.keys(), { find, sort, pinned, valueOf: (ticker) => this.#valueOf(ticker, sort.key) });
     this.#lastPinned = this.#order.findLast((ticker) => pinned.has(ticker));
     this.#grid.show(this.#order);
+    this.#writeLate(); // they may be in sight now
     this.#mark();
     this.#showSort(sort);
     this.#showCount(find);
