@@ -5,6 +5,7 @@
  * For the keyboard and a screen reader it is a list box: one stop of the Tab key, arrows within.
  */
 
+import { write } from "/static/dashboard/write.js";
 import { SIGNS, age, average, price, when } from "/static/format.js";
 
 const ROW_PX = 32;
@@ -160,8 +161,7 @@ class Row {
   }
 
   showAge(now) {
-    const text = age(now - this.alert.at);
-    if (this.#age.textContent !== text) this.#age.textContent = text;
+    write(this.#age, age(now - this.alert.at));
   }
 }
 

@@ -6,6 +6,7 @@ import { AlertList } from "/static/dashboard/alerts/list.js";
 import { Reading } from "/static/dashboard/alerts/reading.js";
 import { StoredAlerts } from "/static/dashboard/alerts/stored.js";
 import { Memory } from "/static/dashboard/memory.js";
+import { write } from "/static/dashboard/write.js";
 import { RestError, readAlerts } from "/static/rest.js";
 
 const PAGE = 100;
@@ -239,8 +240,4 @@ export class AlertPanel {
     const cut = this.#stored.isCut ? "Older ones: GET /api/alerts" : "";
     write(this.#parts.note, this.#advice || this.#trouble || cut);
   }
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

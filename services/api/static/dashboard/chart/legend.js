@@ -1,5 +1,6 @@
 /** What the chart shows of one point, in words and figures; each figure has its place and width, so that nothing moves. */
 
+import { write } from "/static/dashboard/write.js";
 import { average, price, volume } from "/static/format.js";
 
 const BAR = [["open", "O"], ["high", "H"], ["low", "L"], ["close", "C"]];
@@ -28,10 +29,7 @@ export class Legend {
   show(parts) {
     const shape = parts.map(([name, label]) => `${name} ${label}`).join();
     if (shape !== this.#shape) this.#build(parts, shape);
-    for (const [name, , text] of parts) {
-      const element = this.#parts.get(name);
-      if (element.textContent !== text) element.textContent = text;
-    }
+    for (const [name, , text] of parts) write(this.#parts.get(name), text);
     this.#widen(parts);
   }
 

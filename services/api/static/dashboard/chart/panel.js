@@ -10,6 +10,7 @@ import { bindKeys } from "/static/dashboard/chart/keys.js";
 import { Legend, partsOfBar, partsOfTick } from "/static/dashboard/chart/legend.js";
 import { Marks } from "/static/dashboard/chart/marks.js";
 import { firstFrom } from "/static/dashboard/chart/points.js";
+import { write } from "/static/dashboard/write.js";
 import { axisMoment } from "/static/format.js";
 
 const PARTS = ["chart", "legend", "chart-title", "chart-note", "intervals", "chart-live", "chart-card", "chart-gaps", "chart-said", "attribution"];
@@ -131,7 +132,7 @@ export class ChartPanel {
   }
 
   #tell(text) {
-    if (this.#parts["chart-note"].textContent !== text) this.#parts["chart-note"].textContent = text;
+    write(this.#parts["chart-note"], text);
   }
 
   #choose() {

@@ -1,5 +1,6 @@
 /** How the page is connected, as the header's badge and the line at the foot say it, with the true reason. `words` is pure. */
 
+import { write } from "/static/dashboard/write.js";
 import { moment, timeOfDay } from "/static/format.js";
 
 const UNAUTHORIZED = 4401;
@@ -68,8 +69,4 @@ function showBanner(banner, { long, soon }) {
   }
   write(banner.firstElementChild, long);
   write(banner.lastElementChild, soon);
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

@@ -8,6 +8,7 @@ import { RestWatch } from "/static/dashboard/header/rest_watch.js";
 import { Silence } from "/static/dashboard/header/silence.js";
 import { Title } from "/static/dashboard/header/title.js";
 import { Memory } from "/static/dashboard/memory.js";
+import { write } from "/static/dashboard/write.js";
 import { timeOfDay } from "/static/format.js";
 
 const IDS = ["market", "market-hint", "connection", "connection-hint", "banner", "paused", "rest", "pause", "help", "keys", "keys-on", "skip", "main"];
@@ -98,8 +99,4 @@ export class Header {
 /** How old the newest price of an update was when it was sent, in ms. */
 function ageOf({ stocks, timestamp }) {
   return Date.parse(timestamp) - Math.max(...stocks.map(({ ts }) => Date.parse(ts)));
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,5 +1,7 @@
 /** Whether the exchange trades, in words, with the time that is left until that changes. `words` is pure. */
 
+import { write } from "/static/dashboard/write.js";
+
 const STATUS = { open: "open", pre: "pre-market", post: "after hours", closed: "closed" };
 const USUAL = "regular session";
 /** Sources without an exchange: the reason is their name. */
@@ -73,8 +75,4 @@ function part(kind, text) {
   const element = document.createElement(kind);
   element.textContent = text;
   return element;
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
