@@ -57,7 +57,12 @@ async def opened(deployment: Deployment, visit: Visit) -> Visit:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def standing(deployment: Deployment) -> AsyncIterator[None]:
-    """Prices stand still, and all of them are stored."""
+    """Prices stand still, one of each ticker at least, and all of them are stored."""
+
+    async def are_known() -> bool:
+        return bool(await deployment.database.fetchval("SELECT count(DISTINCT ticker) = $1 FROM ticks", COUNT))
+
+    await deployment.pipeline.until(are_known, "a price of each ticker")
     deployment.services["fetcher"].pause()
 
     async def are_stored() -> bool:
