@@ -411,7 +411,7 @@ local function commit(keys, args)
 
   ensure_groups(k.ticks, head, 'ticks')
   ensure_groups(k.enriched, head, 'enriched')
-  local keep = '-' .. period -- a text: Redis 7.0 writes numbers by %.17g, and these two were 5 % of a commit of 1 000 tickers
+  local keep = '-' .. whole(count_of(period)) -- a text: Redis 7.0 writes numbers by %.17g, and these two were 5 % of a commit of 1 000 tickers
   for i = 1, #prices do
     call('RPUSH', keys[8 + i], unpack(prices[i]))
     call('LTRIM', keys[8 + i], keep, '-1')
