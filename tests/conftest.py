@@ -2,6 +2,7 @@
 
 import asyncio
 import asyncio.constants
+import gc
 import os
 import secrets
 import shutil
@@ -70,6 +71,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Run the loops of unit, integration, client and contract tests in asyncio's debug mode: there the code under test runs in them."""
     area = item.path.relative_to(TESTS).parts[0]
     item.config.option.asyncio_debug = area not in WITHOUT_DEBUG_MODE
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected lives as long as the run: the collector need not go through it with every test."""
+    gc.freeze()
 
 
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.

@@ -313,6 +313,7 @@ def test_ctrl_z_changes_nothing(directory: Path) -> None:
         assert terminal.process.wait(PATIENCE_SECONDS) == 0
 
 
+@pytest.mark.long
 def test_closed_terminal_stops_everything(directory: Path) -> None:
     variables = environment(directory, find_free_port(), TERM="xterm")
     with on_terminal(directory, variables) as terminal:

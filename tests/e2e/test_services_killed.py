@@ -63,6 +63,7 @@ async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_an
     await proof.check_alerts_seen(viewer.book)
 
 
+@pytest.mark.long
 async def test_of_two_of_each_one_killed_is_replaced_by_the_other(pipeline: Pipeline, proof: Proof) -> None:
     async with playing_in_pairs(pipeline, proof) as pairs:
         async for name in mid_run_of_each(pipeline, proof, "killed"):
