@@ -45,9 +45,8 @@ docs: install-dev ## write what is generated again: tables of docs/metrics.md, s
 faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line at the end
 	@exec $(PY) -m tests.faults.endurance
 
-# Five for two cores: these wait for leases and back-offs more than the others.
 faults-ci: install-dev ## the faults that take their time and are not in `make test`, a few minutes
-	@exec $(PY) -m pytest -m long -n5 $(ARGS)
+	@exec $(PY) -m pytest -m long $(ARGS)
 
 migrate: install ## write the schema to DATABASE_URL and the configuration to REDIS_URL
 	@exec $(TICKSTREAM) migrate

@@ -69,7 +69,7 @@ async def test_two_gateways_killed_in_turn_cost_no_client_an_alert(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("clients", [20, 500])
+@pytest.mark.parametrize("clients", [20, 200])
 async def test_workers_killed_one_after_the_other_cost_no_client_an_alert(
     clients: int, small_pipeline: Pipeline, small_proof: Proof
 ) -> None:

@@ -25,11 +25,9 @@ async def test_processes_stopped_between_read_and_write_do_no_harm_when_they_go_
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("hit", [1, 3])
-async def test_processes_stopped_at_every_crash_point_do_no_harm_when_they_go_on(
-    hit: int, small_pipeline: Pipeline, small_proof: Proof
-) -> None:
-    await walk_together(SERVICES, small_pipeline, small_proof, lambda walk: walk.steps(hit, Kind.STOP))
+async def test_processes_stopped_at_every_crash_point_do_no_harm_when_they_go_on(small_pipeline: Pipeline, small_proof: Proof) -> None:
+    # The first hit is walked with tasks that come late (`delay`), which are as late as whole processes to everybody else.
+    await walk_together(SERVICES, small_pipeline, small_proof, lambda walk: walk.steps(3, Kind.STOP))
 
 
 @pytest.mark.long
