@@ -46,7 +46,7 @@ faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line a
 	@exec $(PY) -m tests.faults.endurance
 
 faults-ci: install-dev ## the faults that take their time and are not in `make test`, a few minutes
-	@exec $(PY) -m pytest -m long $(ARGS)
+	@exec $(PY) -m pytest -m long tests/faults tests/e2e $(ARGS)
 
 migrate: install ## write the schema to DATABASE_URL and the configuration to REDIS_URL
 	@exec $(TICKSTREAM) migrate
