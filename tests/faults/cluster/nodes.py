@@ -135,12 +135,18 @@ class Nodes:
 
     async def primary_of(self, key: str) -> ClusterNode:
         """The node that has the slot of a key."""
+        found = await self.owner_of(key)
+        assert found is not None, f"nobody has the slot of {key}"
+        return found
+
+    async def owner_of(self, key: str) -> ClusterNode | None:
+        """The same; None while a primary counts as failed and no replica has taken over."""
         slot = key_slot(key.encode())
         witness = next(node for node in self.nodes if node.is_running)
         for (first, last), port in (await self.owners(witness)).items():
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
+        return None
 
     async def primaries(self) -> list[ClusterNode]:
         """The nodes that have slots."""

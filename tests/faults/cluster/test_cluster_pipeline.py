@@ -96,7 +96,7 @@ async def take_over(nodes: Nodes, key: str) -> None:
     victim.kill()
 
     async def is_replaced() -> bool:
-        return (await nodes.primary_of(key)) is not victim
+        return await nodes.owner_of(key) not in (victim, None)
 
     await until(is_replaced, "that the replica takes over")
 
