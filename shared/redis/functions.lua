@@ -354,12 +354,10 @@ end
 local EVENT_VALUES = 8 -- seq, ticker, price, ts, source, tick_id, sma, alert
 
 local function bad_outcome(body, lists)
-  if type(body) ~= 'table' or #body ~= 6 then return 'body' end
-  local prices, events, latest, sides, dead, lost = unpack(body)
+  if type(body) ~= 'table' or #body ~= 5 then return 'body' end
+  local prices, events, latest, sides, dead = unpack(body)
   if #prices ~= lists then return 'number of lists' end
-  if #events % EVENT_VALUES ~= 0 or #latest % 2 ~= 0 or #sides % 2 ~= 0 or #dead % 3 ~= 0 or #lost % 2 ~= 0 then
-    return 'number of values'
-  end
+  if #events % EVENT_VALUES ~= 0 or #latest % 2 ~= 0 or #sides % 2 ~= 0 or #dead % 3 ~= 0 then return 'number of values' end
   for i = 1, lists do
     if #prices[i] < 1 or #prices[i] > MOST_ENTRIES then return 'length of list ' .. i end
     if not all_texts(prices[i]) then return 'price' end
@@ -370,8 +368,15 @@ local function bad_outcome(body, lists)
   for i = 1, #events, EVENT_VALUES do
     if not tonumber(events[i]) then return 'seq ' .. i end
   end
-  for i = 1, #lost do
-    if not count_of(lost[i]) then return 'lost seq' end
+end
+
+-- Seqs from `args[LOST]` on: the last tick that was deleted unread ('' or nothing for none), then first and last of each hole.
+local LOST = 10
+
+local function bad_holes(args)
+  if #args > LOST and (#args - LOST) % 2 ~= 0 then return 'number of lost seqs' end
+  for i = LOST, #args do
+    if not (count_of(args[i]) or i == LOST and args[i] == '') then return 'lost seq' end
   end
 end
 
@@ -380,7 +385,8 @@ end
 -- KEYS: log, ticks, enriched, events, sides, latest, deadletters, lease:analyzer, then the price list of each touched ticker.
 -- ARGV: token, period, incarnation, previous id, last id, seq of the last tick passed, entries passed, cap,
 --       msgpack [prices per list, events (8 values each, flat), latest (ticker, JSON), sides (ticker, side),
---       dead letters (entry id, reason, payload), ticks that were deleted unread before one of these (first and last seq of each hole)].
+--       dead letters (entry id, reason, payload)], seq of the last tick that was deleted unread before one of these ('' for none),
+--       then first and last seq of each hole that such ticks left.
 -- Returns: {FENCED|RESET|DUP|CONFLICT|FULL|OK, last id or cursor, length of ticks, length of enriched}.
 local function commit(keys, args)
   local k = { log = keys[1], ticks = keys[2], enriched = keys[3], events = keys[4] }
@@ -393,7 +399,7 @@ local function commit(keys, args)
   local token, period, incarnation, previous, last_id = args[1], args[2], args[3], args[4], args[5]
   local cursor_seq, passed, cap = count_of(args[6]), count_of(args[7]), count_of(args[8])
   local body = cmsgpack.unpack(args[9])
-  local fault = bad_outcome(body, #keys - 8)
+  local fault = bad_outcome(body, #keys - 8) or bad_holes(args)
   if not (is_id(previous) and is_id(last_id) and cursor_seq and passed and cap and count_of(period)) then fault = 'argument' end
   if fault then return refuse('ERR', 'bad commit: ' .. fault) end
 
@@ -406,7 +412,7 @@ local function commit(keys, args)
   if head.cursor ~= previous or #call('XRANGE', k.ticks, last_id, last_id) == 0 then
     return { 'CONFLICT', head.cursor, ticks_length, enriched_length }
   end
-  local prices, events, latest, sides, dead, lost = unpack(body)
+  local prices, events, latest, sides, dead = unpack(body)
   if enriched_length >= cap and #events > 0 then return { 'FULL', head.cursor, ticks_length, enriched_length } end
 
   ensure_groups(k.ticks, head, 'ticks')
@@ -426,11 +432,11 @@ local function commit(keys, args)
   for i = 1, #dead, 3 do bury(k.log, deadletters, 'ticks', dead[i], dead[i + 1], dead[i + 2], ms) end
   local enriched_seq = #events > 0 and events[#events - EVENT_VALUES + 1] or whole(head.enriched_seq)
   call('HSET', k.log, 'cursor', last_id, 'cursor_seq', args[6], 'passed', args[7], 'enriched_seq', enriched_seq)
-  for i = 1, #lost, 2 do
+  for i = LOST + 1, #args, 2 do
     -- The persister may have stored these ticks: of the events that never came of them it would see nothing.
-    report(k.log, k.events, 'gap', 'enriched', incarnation, lost[i], lost[i + 1], '{"reason":"ticks were deleted before they were analyzed"}')
+    report(k.log, k.events, 'gap', 'enriched', incarnation, args[i], args[i + 1], '{"reason":"ticks were deleted before they were analyzed"}')
   end
-  if #lost > 0 then call('HSET', k.log, 'gap_seq', lost[#lost]) end
+  if (args[LOST] or '') ~= '' then call('HSET', k.log, 'gap_seq', args[LOST]) end
   call('HINCRBY', lease, 'beats', 1)
   call('XGROUP', 'SETID', k.ticks, 'analyzer', last_id, 'ENTRIESREAD', args[7])
   return { 'OK', last_id, ticks_length, enriched_length + #events / EVENT_VALUES }

@@ -252,11 +252,12 @@ async def commit(redis: Redis, partition: int, *, token: str, period: int, incar
     outcome = digest.outcome
     keys = [*_log_keys(partition), streams.sides(partition), streams.latest(partition), streams.deadletters(partition)]
     lists = [streams.prices(partition, ticker) for ticker in outcome.prices]
-    lost = [str(seq) for hole in digest.missing for seq in hole]
-    body = _pack((list(outcome.prices.values()), outcome.events, outcome.latest, outcome.sides, outcome.deadletters, lost))
+    lost = [seq for hole in digest.missing for seq in hole]
+    body = _pack((list(outcome.prices.values()), outcome.events, outcome.latest, outcome.sides, outcome.deadletters))
     reply = await call(
         redis, "commit", [*keys, streams.lease("analyzer", partition), *lists],
         token, period, incarnation, digest.previous, digest.last, digest.seq, digest.passed, cap, body,
+        lost[-1] if lost else "", *lost,
     )  # fmt: skip
     return Committed(Answer(reply[0]), reply[1], int(reply[2]), int(reply[3]))
 

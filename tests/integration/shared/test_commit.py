@@ -192,6 +192,16 @@ async def test_a_malformed_outcome_is_refused_whole(partition: PartitionUnderTes
     assert await partition.snapshot_of_keys() == before
 
 
+@pytest.mark.parametrize("hole", [(3,), ("3", "four"), ("", "4")])
+async def test_a_malformed_hole_is_refused_whole(partition: PartitionUnderTest, hole: tuple[int, int]) -> None:
+    await partition.append("1")
+    state, digest = await partition.digest()
+    before = await partition.snapshot_of_keys()
+    with pytest.raises(TransientError, match=r"bad commit: .*lost seq"):
+        await partition.commit(state, digest._replace(missing=(hole,)))
+    assert await partition.snapshot_of_keys() == before
+
+
 async def test_out_of_memory_refuses_the_commit_whole_and_trimming_still_works(partition: PartitionUnderTest) -> None:
     await partition.append("1", "2")
     await partition.analyze()

@@ -38,6 +38,21 @@ async def test_unread_ticks_that_were_deleted_are_a_gap_once_and_everything_goes
     assert (await partition.digest())[1].missing == ()
 
 
+async def test_an_analyzer_of_before_that_names_no_holes_still_commits(
+    partition: PartitionUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two versions of a service run side by side during an upgrade."""
+    fcall = partition.redis.fcall
+    await partition.append("1", "2")
+    await partition.redis.delete(streams.ticks(0))
+    await partition.append("3")
+    state, digest = await partition.digest()
+    monkeypatch.setattr(partition.redis, "fcall", lambda *words: fcall(*words[:-2]))
+    assert (await partition.commit(state, digest)).answer is Answer.OK
+    assert await partition.redis.hget(streams.log(0), "gap_seq") == "2"
+    assert await partition.redis.xlen(streams.events(0)) == 0
+
+
 async def test_a_batch_whose_ticks_were_deleted_before_its_commit_is_refused(partition: PartitionUnderTest) -> None:
     await partition.append("1", "2")
     state, digest = await partition.digest()
