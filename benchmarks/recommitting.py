@@ -34,11 +34,11 @@ def recording(redis: Redis) -> Iterator[list[tuple[Any, ...]]]:
             commits.append(command)
         return await execute(*command, **options)
 
-    redis.execute_command = note  # type: ignore[method-assign]
+    redis.execute_command = note  # type: ignore[method-assign]  # the one place that every commit passes
     try:
         yield commits
     finally:
-        redis.execute_command = execute  # type: ignore[method-assign]
+        redis.execute_command = execute  # type: ignore[method-assign]  # what it was
 
 
 def remember(url: str) -> dict[bytes, bytes]:
