@@ -74,7 +74,7 @@ def one_at_a_time() -> Iterator[None]:
 def is_current(wanted: str) -> bool:
     """Whether `wanted` was installed completely, from the lock files as they are now."""
     with suppress(OSError):
-        return not installing(wanted).exists() and stamp(wanted).read_text() == digest(wanted) and runs(python(wanted))
+        return not installing(wanted).exists() and stamp(wanted).read_text() == digest(wanted) and runs(python_of(wanted))
     return False
 
 
@@ -83,7 +83,7 @@ def venv(wanted: str) -> Path:
     return PEERS if wanted == "peers" else VENV
 
 
-def python(wanted: str) -> Path:
+def python_of(wanted: str) -> Path:
     """The Python of that environment."""
     return venv(wanted) / "bin" / "python"
 
@@ -120,12 +120,12 @@ def install(wanted: str) -> None:
     print(f"Installing into {venv(wanted)} (about {2 if uv else 15 if wanted == 'run' else 30} s) …", flush=True)
     started = monotonic()
     venv(wanted).mkdir(exist_ok=True)
-    if installing(wanted).exists() or not runs(python(wanted)):
+    if installing(wanted).exists() or not runs(python_of(wanted)):
         create(wanted)
     installing(wanted).touch()
-    packages(uv, python(wanted), LOCKS[wanted])
+    packages(uv, python_of(wanted), LOCKS[wanted])
     if venv(wanted) == VENV:
-        command(python(wanted))
+        command(python_of(wanted))
     for name in CONTAINS[wanted]:
         stamp(name).write_text(digest(name))
     installing(wanted).unlink()
