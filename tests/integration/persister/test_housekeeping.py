@@ -269,6 +269,10 @@ async def test_a_check_that_an_operator_added_holds_in_every_day(store: Store, d
 
 async def test_while_postgresql_is_away_housekeeping_tries_again_and_goes_on(postgres_server: EmbeddedPostgres) -> None:
     await migrate_postgres(postgres_server.url, 4)
+    database = await asyncpg.connect(postgres_server.url)
+    old = name_of("ticks", date(2001, 2, 3))
+    await database.execute(f"CREATE TABLE {old} PARTITION OF ticks FOR VALUES FROM ('2001-02-03 00:00+0') TO ('2001-02-04 00:00+0')")
+    await database.close()
     stop = asyncio.Event()
     async with connect_store(postgres_server.url) as store:
         postgres_server.stop()
@@ -276,16 +280,12 @@ async def test_while_postgresql_is_away_housekeeping_tries_again_and_goes_on(pos
             working = asyncio.create_task(keep_house_hourly(store, 1, stop, again_seconds=0.05))
             await until_told(logs, "housekeeping failed")
             postgres_server.start()
-            database = await asyncpg.connect(postgres_server.url)
-            old = name_of("ticks", date(2001, 2, 3))
-            await database.execute(
-                f"CREATE TABLE {old} PARTITION OF ticks FOR VALUES FROM ('2001-02-03 00:00+0') TO ('2001-02-04 00:00+0')"
-            )
             await until_told(logs, "rows dropped")
-            assert await database.fetchval("SELECT to_regclass($1)", old) is None
-            await database.close()
         stop.set()
         await working
+    database = await asyncpg.connect(postgres_server.url)
+    assert await database.fetchval("SELECT to_regclass($1)", old) is None
+    await database.close()
 
 
 async def until_told(logs: list[structlog.typing.EventDict], beginning: str) -> None:
