@@ -1,5 +1,6 @@
 """Every answer of `append`, and that only OK leaves a trace."""
 
+import re
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from shared import streams
 from shared.errors import NotReady, TransientError
 from shared.redis import log
 from shared.redis.log import Answer, Rejected, Unconfigured
-from tests.integration.partition import PartitionUnderTest
+from tests.integration.partition import CAP, PartitionUnderTest
 
 NOW_MS = time.time_ns() // 1_000_000
 
@@ -128,13 +129,32 @@ async def test_a_changed_run_id_begins_a_new_incarnation_and_seq_goes_on(partiti
     assert (ended.ticks.seq, ended.ticks.id, ended.ticks.added) == (2, entries[1][0], 2)
 
 
-@pytest.mark.parametrize("key", [streams.ticks(0), streams.producers(0), streams.last(0), streams.deadletters(0), streams.events(0)])
-async def test_a_key_of_a_wrong_type_is_refused_before_anything_is_written(partition: PartitionUnderTest, key: str) -> None:
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize(
+    "key",
+    [
+        streams.log(0),
+        streams.ticks(0),
+        streams.enriched(0),
+        streams.events(0),
+        streams.producers(0),
+        streams.last(0),
+        streams.deadletters(0),
+        streams.lease("fetcher", 0),
+    ],
+)
+async def test_a_key_of_a_wrong_type_is_named_and_refused_before_anything_is_written(
+    partition: PartitionUnderTest, key: str, polled: bool
+) -> None:
     await partition.redis.delete(key)
     await partition.redis.set(key, "text")
     before = await partition.snapshot_of_keys()
-    with pytest.raises(TransientError, match="WRONGTYPE"):
-        await partition.append("1")
+    batch = log.freeze(1, [("AAPL", "1", "1", "s", "", "", "")])
+    if key == streams.last(0) and not polled:  # which is not written then
+        assert (await log.append(partition.redis, 0, token="f", producer="f", batch=batch, cap=CAP)).answer is Answer.OK
+        return
+    with pytest.raises(TransientError, match=f"WRONGTYPE {re.escape(key)} is a string"):
+        await log.append(partition.redis, 0, token="f", producer="f", batch=batch, cap=CAP, polled=polled)
     assert await partition.snapshot_of_keys() == before
 
 

@@ -1,6 +1,7 @@
 """Every answer of `commit`, and that only OK leaves a trace; what `load` and `snapshot` return."""
 
 import asyncio
+import re
 
 import pytest
 from redis.asyncio import Redis
@@ -142,19 +143,32 @@ async def test_a_batch_of_nothing_but_garbage_moves_the_cursor(partition: Partit
     assert (await log.load(partition.redis, 0)).passed == 1
 
 
-@pytest.mark.parametrize("missing", [streams.ticks(0), streams.enriched(0)])
-async def test_a_missing_group_is_created_before_the_first_write(partition: PartitionUnderTest, missing: str) -> None:
+async def test_missing_groups_of_the_ticks_are_created_with_the_one_that_is_moved(partition: PartitionUnderTest) -> None:
     await partition.append("1")
     await partition.analyze()
-    for group in await partition.redis.xinfo_groups(missing):
-        await partition.redis.xgroup_destroy(missing, group["name"])
+    for group in ("analyzer", "persister"):
+        await partition.redis.xgroup_destroy(streams.ticks(0), group)
     await partition.append("2")
     assert (await partition.analyze()).answer is Answer.OK
-    names = {group["name"] for group in await partition.redis.xinfo_groups(missing)}
-    assert names == ({"analyzer", "persister"} if missing == streams.ticks(0) else {"persister"})
+    groups = {group["name"]: group["lag"] for group in await partition.redis.xinfo_groups(streams.ticks(0))}
+    assert groups == {"analyzer": 0, "persister": 2}
+
+
+async def test_missing_groups_of_an_empty_stream_are_created_before_its_next_event(partition: PartitionUnderTest) -> None:
+    await partition.append("1")
+    await partition.analyze()
+    await partition.redis.xtrim(streams.enriched(0), maxlen=0)
+    await partition.redis.xgroup_destroy(streams.enriched(0), "persister")
+    await partition.append("2")
+    assert (await partition.analyze()).answer is Answer.OK
+    assert [group["name"] for group in await partition.redis.xinfo_groups(streams.enriched(0))] == ["persister"]
 
 
 WRONG = [
+    streams.log(0),
+    streams.ticks(0),
+    streams.events(0),
+    streams.lease("analyzer", 0),
     streams.prices(0, "AAPL"),
     streams.prices(0, "KO"),
     streams.sides(0),
@@ -171,7 +185,7 @@ async def test_a_key_of_a_wrong_type_is_refused_before_anything_is_written(parti
     state, digest = await partition.digest()
     await partition.redis.set(key, "text")
     before = await partition.snapshot_of_keys()
-    with pytest.raises(TransientError, match="WRONGTYPE"):
+    with pytest.raises(TransientError, match=f"WRONGTYPE {re.escape(key)} is a string"):
         await partition.commit(state, digest)
     assert await partition.snapshot_of_keys() == before
 

@@ -45,7 +45,7 @@ async def test_a_function_does_all_of_its_work_or_none_when_a_command_is_forbidd
     batch = log.freeze(partition.number + 1, [("AAPL", "5", "1771105101950", "s", "", "", "")], [Rejected(1, "bad", "row")])
     # Missing groups are made by whoever writes next: one more thing to write with.
     await partition.redis.xgroup_destroy(streams.enriched(0), "persister")
-    await partition.redis.xgroup_destroy(streams.ticks(0), "persister")
+    await partition.redis.xgroup_destroy(streams.ticks(0), "analyzer")
     await partition.redis.acl_setuser(USER, enabled=True, commands=[f"-{command}"])
     for work in (
         lambda: log.commit(limited, 0, token="a", period=partition.period, incarnation=state.incarnation, cap=CAP, digest=digest),
@@ -59,6 +59,27 @@ async def test_a_function_does_all_of_its_work_or_none_when_a_command_is_forbidd
             assert "ACL SETUSER" in refused
             assert command.replace("|", " ") in refused.replace("|", " ")
             assert await partition.snapshot_of_keys() == before
+
+
+@pytest.mark.parametrize("command", ["xsetid", "xgroup|create"])
+async def test_no_entry_is_added_to_a_stream_that_is_gone_when_its_groups_cannot_be_made(
+    partition: PartitionUnderTest, limited: Redis, command: str
+) -> None:
+    await partition.append("1")
+    await partition.analyze()
+    await partition.append("2")
+    state, digest = await partition.digest()
+    await partition.redis.acl_setuser(USER, enabled=True, commands=[f"-{command}"])
+    await partition.redis.delete(streams.enriched(0))
+    before = await partition.snapshot_of_keys()
+    commit = log.commit(limited, 0, token="a", period=partition.period, incarnation=state.incarnation, cap=CAP, digest=digest)
+    assert command in (await refusal_of(commit)).replace(" ", "|")
+    assert await partition.snapshot_of_keys() == before
+    await partition.redis.delete(streams.ticks(0))
+    before = await partition.snapshot_of_keys()
+    batch = log.freeze(partition.number + 1, [("AAPL", "5", "1771105101950", "s", "", "", "")])
+    assert command in (await refusal_of(log.append(limited, 0, token="f", producer="f", batch=batch, cap=CAP))).replace(" ", "|")
+    assert await partition.snapshot_of_keys() == before
 
 
 async def refusal_of(work: Awaitable[object]) -> str:
@@ -77,4 +98,5 @@ async def test_a_forbidden_reading_command_is_waited_out_as_a_server_that_is_not
     await partition.redis.acl_setuser(USER, enabled=True, commands=[f"-{command}"])
     with pytest.raises(NotReady, match="ACL SETUSER"):
         await log.read(limited, "ticks", 0, "0-0", count=1, block_ms=0)
-        await log.append(limited, 0, token="f", producer="f", batch=log.freeze(1, [("AAPL", "1", "1", "s", "", "", "")]), cap=CAP)
+        batch = log.freeze(1, [("AAPL", "1", "1", "s", "", "", "")])
+        await log.append(limited, 0, token="f", producer="f", batch=batch, cap=CAP, polled=True)
