@@ -18,6 +18,7 @@ local PAYLOAD_BYTES = 4096
 local MOST_ENTRIES = 1000
 local FUTURE_MS = 5000
 local TRIM_STEP = 1000
+local TRIM_SINGLY = 100
 
 local function refuse(code, text)
   return redis.error_reply(code .. ' ' .. text)
@@ -575,8 +576,12 @@ local function lowest(a, b)
 end
 
 -- Removes up to TRIM_STEP of the oldest entries below `floor` while the stream is longer than `wanted`. Returns how many.
+-- Whole nodes of the stream go without a look at what is in them; where that is too much, entries that are read first.
 local function trim_down(key, length, wanted, floor)
-  local oldest = call('XRANGE', key, '-', '+', 'COUNT', math.min(length - wanted, TRIM_STEP) + 1)
+  local most = math.min(length - wanted, TRIM_STEP)
+  local removed = call('XTRIM', key, 'MINID', '~', floor, 'LIMIT', most)
+  if removed > 0 then return removed end
+  local oldest = call('XRANGE', key, '-', '+', 'COUNT', math.min(most, TRIM_SINGLY) + 1)
   local bound = oldest[#oldest][1]
   if is_below(floor, bound) then bound = floor end
   return call('XTRIM', key, 'MINID', bound)
