@@ -150,8 +150,14 @@ def _flushing() -> Workload:
     return flush
 
 
+class _Nowhere:
+    """An outlet of nothing."""
+
+    def write(self, frame: Frame) -> None: ...
+
+
 def _outbox() -> Outbox:
-    return Outbox(lambda *_: (), lambda _: None, Limits(), 0.0)
+    return Outbox(lambda *_: (), _Nowhere(), Limits(), 0.0)
 
 
 def _stocks() -> list[str]:

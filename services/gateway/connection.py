@@ -55,8 +55,7 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         now = wire.loop.time()
         self._pulse = Pulse(now)
-        self._outbox = Outbox(hub.encode_pending, wire.write, limits, now)
-        wire.serve(self, sent)
+        self._outbox = Outbox(hub.encode_pending, wire.serve(self, sent), limits, now)
 
     @property
     def waiting(self) -> int:

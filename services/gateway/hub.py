@@ -76,7 +76,8 @@ class Hub:
         self._changed: dict[str, tuple[int, Enriched]] = {}
         self._alerts: list[Alert] = []
         self._reached: dict[int, Position] = {}
-        self._groups: defaultdict[Subscription, set[Outbox]] = defaultdict(set)
+        # In the order in which they came, which is that in which they lie in memory: it is gone through with every flush.
+        self._groups: defaultdict[Subscription, dict[Outbox, None]] = defaultdict(dict)
         self._wanted_by: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._heard_at: dict[int, float] = {}
         self._heard_ms: dict[int, int] = {}
@@ -245,14 +246,14 @@ class Hub:
     def leave(self, outbox: Outbox) -> None:
         """Send the outbox nothing more."""
         wanted = outbox.subscription
-        self._groups[wanted].discard(outbox)
+        self._groups[wanted].pop(outbox, None)
         if not self._groups[wanted]:
             del self._groups[wanted]
             self._unindex(wanted)
 
     def _enter(self, outbox: Outbox, wanted: Subscription) -> None:
         outbox.subscription = wanted
-        self._groups[wanted].add(outbox)
+        self._groups[wanted][outbox] = None
         if wanted != ALL:
             for ticker in wanted:
                 self._wanted_by[ticker].add(wanted)

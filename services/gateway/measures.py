@@ -17,20 +17,15 @@ class Tally:
     def __init__(self) -> None:
         self.moved = 0
         """Messages that were moved to the metrics since the process began."""
-        self._messages = 0
-        self._bytes = 0
-
-    def add(self, size: int) -> None:
-        """Count a message of so many bytes."""
-        self._messages += 1
-        self._bytes += size
+        self.messages = 0
+        self.bytes = 0
 
     def move(self) -> None:
         """Move what was counted to the metrics."""
-        metrics.GATEWAY_MESSAGES.inc(self._messages)
-        metrics.GATEWAY_BYTES.inc(self._bytes)
-        self.moved += self._messages
-        self._messages = self._bytes = 0
+        metrics.GATEWAY_MESSAGES.inc(self.messages)
+        metrics.GATEWAY_BYTES.inc(self.bytes)
+        self.moved += self.messages
+        self.messages = self.bytes = 0
 
 
 def note_end(protocol: Protocol) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ class Witness:
         self.said: list[str] = []
         self.buffered: list[int] = []
         self.changed = asyncio.Event()
-        wire.serve(self, Tally())
+        self.write = wire.serve(self, Tally()).write
 
     def on_paused(self) -> None:
         self._note("paused")
@@ -112,10 +112,10 @@ async def test_wire_pauses_when_the_first_byte_waits_and_drains_when_the_last_is
     async with wired() as (witness, client):
         client.transport.pause_reading()
         while not witness.said:
-            witness.wire.write(Frame(b"x" * 1000))
+            witness.write(Frame(b"x" * 1000))
         assert witness.said == ["paused"]
         assert 0 < witness.buffered[0] <= 1004
-        witness.wire.write(Frame(b"y" * 300_000))
+        witness.write(Frame(b"y" * 300_000))
         client.transport.resume_reading()
         while (await client.recv())[0] == "x":
             pass
@@ -132,18 +132,50 @@ async def test_what_is_written_on_draining_goes_out_behind_what_waited() -> None
         def write_on() -> None:
             drained()
             if again:
-                witness.wire.write(Frame(again.pop(0).encode()))
+                witness.write(Frame(again.pop(0).encode()))
 
         witness.on_drained = write_on  # type: ignore[method-assign]
-        witness.wire.write(Frame(b"1" * 200_000))
+        witness.write(Frame(b"1" * 200_000))
         assert [(await client.recv())[0] for _ in range(4)] == ["1", "2", "3", "4"]
         assert witness.said == ["paused", "drained"] * 3
 
 
 @on_every_loop
+async def test_nothing_goes_past_bytes_that_wait_though_the_system_would_take_it() -> None:
+    async with listening() as (port, come):
+        with small_socket(port) as client:
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(client, HANDSHAKE)
+            while not (await loop.sock_recv(client, 4096)).endswith(b"\r\n\r\n"):
+                pass
+            witness = await come
+            written: list[Frame] = []
+            while not witness.said:
+                written.append(Frame(b"%4d" % len(written) * 250))
+                witness.write(written[-1])
+            received = read_there_is(client)  # the loop has no turn meanwhile: what waits in the transport still waits
+            written.append(Frame(b"late"))
+            witness.write(written[-1])
+            expected = b"".join(frame.plain for frame in written)
+            while len(received) < len(expected):
+                received += await loop.sock_recv(client, 65_536)
+            assert received == expected
+
+
+def read_there_is(client: socket.socket) -> bytes:
+    """What has arrived."""
+    received = b""
+    with suppress(BlockingIOError):
+        while more := client.recv(65_536):
+            received += more
+    return received
+
+
+@on_every_loop
 async def test_nothing_is_read_while_bytes_wait_and_everything_afterwards() -> None:
     async with wired() as (witness, client):
-        witness.wire.write(Frame(b"x" * 500_000))
+        witness.write(Frame(b"x" * 500_000))
         assert witness.said == ["paused"]
         answered = [await client.ping(str(n)) for n in range(20)]
         assert not witness.wire.transport.is_reading()
@@ -161,11 +193,11 @@ async def test_commands_that_wait_keep_the_wire_from_reading_also_when_it_drains
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not witness.wire.recv_messages.paused:
                 await asyncio.sleep(0)
-        witness.wire.write(Frame(b"x" * 500_000))
+        witness.write(Frame(b"x" * 500_000))
         await client.recv()
         await witness.until("drained")
         assert not witness.wire.transport.is_reading()
-        witness.wire.write(Frame(b"x" * 500_000))
+        witness.write(Frame(b"x" * 500_000))
         assert [await witness.wire.recv() for _ in range(20)] == [str(n) for n in range(20)]
         assert not witness.wire.transport.is_reading(), "no command waits any more, but bytes do"
         await client.recv()
@@ -182,7 +214,7 @@ async def test_nothing_follows_a_close_frame() -> None:
         witness = await come
         closing = asyncio.create_task(witness.wire.close(4408, "slow consumer"))
         await asyncio.sleep(0)
-        witness.wire.write(Frame(b"too late"))
+        witness.write(Frame(b"too late"))
         witness.wire.ask()
         close = b"\x88\x0f\x11\x38slow consumer"
         assert await reader.readexactly(len(close)) == close
@@ -190,7 +222,7 @@ async def test_nothing_follows_a_close_frame() -> None:
         assert await reader.read() == b""
         writer.close()  # which the other side waits for
         await closing
-        witness.wire.write(Frame(b"much too late"))
+        witness.write(Frame(b"much too late"))
         assert witness.said == ["lost"]
 
 
@@ -206,7 +238,7 @@ async def test_connection_that_failed_is_written_to_no_more_and_nobody_is_warned
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while witness.said[-1:] != ["lost"]:
                     for _ in range(20):
-                        witness.wire.write(Frame(b"x"))
+                        witness.write(Frame(b"x"))
                         witness.wire.ask()
                     await asyncio.sleep(0)
     finally:

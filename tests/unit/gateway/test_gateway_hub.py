@@ -51,8 +51,11 @@ class Bench:
 class Client:
     def __init__(self, hub: Hub, wanted: Subscription, since: str | None = None) -> None:
         self.frames: list[Frame] = []
-        self.outbox = Outbox(hub.encode_pending, self.frames.append, Limits(), 0.0)
+        self.outbox = Outbox(hub.encode_pending, self, Limits(), 0.0)
         hub.join(self.outbox, wanted, since)
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame)
 
     def read(self) -> list[dict[str, Any]]:
         """Everything there is to read; the client keeps up from now on."""

@@ -17,13 +17,13 @@ class Bench:
         self.sent: list[bytes] = []
         self.room = 1_000_000
         self.own: tuple[bytes, ...] = (b"own",)
-        self.outbox = Outbox(self._encode, self._write, LIMITS, 0.0)
+        self.outbox = Outbox(self._encode, self, LIMITS, 0.0)
 
     def _encode(self, _wanted: Subscription, pending: Pending) -> Frames:
         self.encoded.append(pending)
         return tuple(Frame(text) for text in self.own)
 
-    def _write(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         assert not self.outbox.is_busy, "written while bytes wait"
         self.sent.append(text_of(frame))
         self.room -= 1
