@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import NamedTuple
 
 from shared.errors import InvalidEntry
@@ -198,4 +199,9 @@ def decimal_text(value: Decimal) -> str:
 def iso(ms: int | str) -> str:
     """Return epoch milliseconds as the contract's JSON time, `YYYY-MM-DDTHH:MM:SS.mmm+00:00`."""
     seconds, millis = divmod(int(ms), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}+00:00"
+    return f"{_second(seconds)}.{millis:03d}+00:00"
+
+
+@lru_cache(maxsize=1024)  # ticks come in the order of their times: most are of a second that was just written
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

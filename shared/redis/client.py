@@ -39,22 +39,26 @@ READ_BYTES = 256 * 1024
 class _HonestSender:
     """Sends so that neither a cancellation nor a dead connection is taken for something else.
 
-    Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, swallows a cancellation that comes when the sending
-    is just done: the task would go on, and whoever cancelled it would wait for an end that does not come. And uvloop
-    raises a `RuntimeError` for a write to a connection that died a moment ago.
+    Given a `socket_timeout`, redis-py sends in `asyncio.wait_for`. Before Python 3.12 that swallows a cancellation that comes when the
+    sending is just done: the task would go on, and whoever cancelled it would wait for an end that does not come. And it makes
+    a task for each request. So it is given none, and the time is kept here. uvloop raises a `RuntimeError` for a write to
+    a connection that died a moment ago.
     """
 
+    socket_timeout: float | None
+
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Send; raise `CancelledError` if that was asked for meanwhile, one of `REDIS_AWAY` if the connection is dead."""
-        task = asyncio.current_task()
-        asked_before = task.cancelling() if task else 0
+        """Send; raise one of `REDIS_AWAY` if the connection is dead or takes nothing."""
+        seconds, self.socket_timeout = self.socket_timeout, None
         try:
-            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection it is mixed into
+            async with asyncio.timeout(seconds):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection it is mixed into
         except RuntimeError as error:
             raise RedisConnectionError(str(error)) from error
-        if task and task.cancelling() > asked_before:
-            await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the answer would be taken for another's
-            raise asyncio.CancelledError
+        except TimeoutError as error:
+            raise RedisTimeoutError("timeout writing to socket") from error
+        finally:
+            self.socket_timeout = seconds
 
 
 class _PlainConnection(_HonestSender, Connection):
