@@ -199,7 +199,7 @@ local function current_head(keys)
   local head = read_hash('HMGET', keys.log, 'incarnation', 'run_id', 'seq', 'enriched_seq', 'cursor', 'period', 'passed', 'required',
     'cursor_seq')
   if not head[1] then return nil end
-  local h = { incarnation = head[1], seq = tonumber(head[3]), enriched_seq = tonumber(head[4]), cursor = head[5],
+  local h = { log = keys.log, incarnation = head[1], seq = tonumber(head[3]), enriched_seq = tonumber(head[4]), cursor = head[5],
               period = head[6], passed = tonumber(head[7]), required = head[8], cursor_seq = tonumber(head[9]) }
   local run_id = server_run_id()
   if head[2] == run_id then return h end
@@ -220,8 +220,13 @@ local function unconfigured(log)
   return refuse('UNCONFIGURED', log .. ' is missing')
 end
 
--- Creates a group at the beginning of its stream. A stream that was lost (DEL) is made again as if it had been trimmed: its
--- ids go on, since whoever read it waits behind its last one, and an entry of the same millisecond would come before that;
+local function highest(a, b)
+  if not b or is_below(b, a) then return a end
+  return b
+end
+
+-- Creates a group at the beginning of its stream. A stream that was lost (DEL) is made again as if it had been trimmed: its ids go
+-- on, since whoever read it waits behind its last one, which may be of this very millisecond, or of a clock that was set back since;
 -- and it goes on counting, so that its readers' counts and lags stay true.
 local function create_group(key, group, head, name)
   local is_new = call('EXISTS', key) == 0
@@ -229,8 +234,8 @@ local function create_group(key, group, head, name)
   local added = head.enriched_seq
   if name == 'ticks' then added = head.passed + head.seq - head.cursor_seq end
   if not is_new or added == 0 then return end
-  local id = whole(now_ms()) .. '-18446744073709551615'
-  if name == 'ticks' and is_below(id, head.cursor) then id = head.cursor end
+  local id = highest(whole(now_ms()) .. '-18446744073709551615', call('HGET', head.log, name .. '_id'))
+  if name == 'ticks' then id = highest(id, head.cursor) end
   call('XSETID', key, id, 'ENTRIESADDED', whole(added))
 end
 
@@ -369,7 +374,7 @@ local function append(keys, args)
   if bad then return bad end
   if length == 0 then ensure_groups(k.ticks, head, 'ticks') end
   local seq, refused = head.seq, 0
-  local newest = {}
+  local newest, id = {}, nil
   local t, r = 1, 1
   local ts, ts_ms -- looked at anew where it differs from the tick before: `tonumber`, here and above, was 8 % of the call
   for offset = 0, count - 1 do
@@ -391,7 +396,7 @@ local function append(keys, args)
         local before = polled and (newest[ticker] or call('HGET', last, ticker))
         if not (before and ts_ms <= tonumber(before)) then
           seq = seq + 1
-          call('XADD', k.ticks, '*', 'seq', seq, 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
+          id = call('XADD', k.ticks, '*', 'seq', seq, 'ticker', ticker, 'price', ticks[t + 1], 'ts', ts,
             'source', ticks[t + 3], 'volume', ticks[t + 4], 'quote_ts', ticks[t + 5], 'shed', ticks[t + 6])
           if polled then
             newest[ticker] = ts
@@ -403,7 +408,7 @@ local function append(keys, args)
     end
   end
   call('HSET', producers, producer, whole(first + count - 1))
-  call('HSET', k.log, 'seq', whole(seq))
+  if id then call('HSET', k.log, 'seq', whole(seq), 'ticks_id', id) end
   return { 'OK', whole(first + count - 1), seq, length + seq - head.seq, refused }
 end
 
@@ -512,16 +517,18 @@ local function commit(keys, args)
     call('RPUSH', keys[8 + i], unpack(prices[i]))
     call('LTRIM', keys[8 + i], keep, '-1')
   end
+  local id
   for i = 1, #events, EVENT_VALUES do
-    call('XADD', k.enriched, '*', 'seq', events[i], 'ticker', events[i + 1], 'price', events[i + 2], 'ts', events[i + 3],
+    id = call('XADD', k.enriched, '*', 'seq', events[i], 'ticker', events[i + 1], 'price', events[i + 2], 'ts', events[i + 3],
       'source', events[i + 4], 'tick_id', events[i + 5], 'sma', events[i + 6], 'alert', events[i + 7])
   end
   hset_pairs(latest_key, latest)
   hset_pairs(sides_key, sides)
   local ms = #dead > 0 and whole(now_ms())
   for i = 1, #dead, 3 do bury(k.log, deadletters, 'ticks', dead[i], dead[i + 1], dead[i + 2], ms) end
-  local enriched_seq = #events > 0 and events[#events - EVENT_VALUES + 1] or whole(head.enriched_seq)
-  call('HSET', k.log, 'cursor', last_id, 'cursor_seq', args[6], 'passed', args[7], 'enriched_seq', enriched_seq)
+  local moved = { 'cursor', last_id, 'cursor_seq', args[6], 'passed', args[7] }
+  if id then moved[7], moved[8], moved[9], moved[10] = 'enriched_seq', events[#events - EVENT_VALUES + 1], 'enriched_id', id end
+  hset_pairs(k.log, moved)
   for i = LOST + 1, #args, 2 do
     -- The persister may have stored these ticks: of the events that never came of them it would see nothing.
     report(k.log, k.events, 'gap', 'enriched', incarnation, args[i], args[i + 1], '{"reason":"ticks were deleted before they were analyzed"}')
@@ -811,9 +818,9 @@ local function retry(keys, args)
 
   ensure_groups(k.ticks, head, 'ticks')
   local seq = head.seq + 1
-  call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', args[3], 'price', args[4], 'ts', args[5],
+  local given = call('XADD', k.ticks, '*', 'seq', whole(seq), 'ticker', args[3], 'price', args[4], 'ts', args[5],
     'source', args[6], 'volume', args[7], 'quote_ts', args[8], 'shed', args[9])
-  call('HSET', k.log, 'seq', whole(seq))
+  call('HSET', k.log, 'seq', whole(seq), 'ticks_id', given)
   call('XDEL', deadletters, id)
   return { 'OK', seq }
 end

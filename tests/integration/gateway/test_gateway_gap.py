@@ -138,6 +138,7 @@ async def test_a_stream_deleted_behind_an_id_of_the_far_future_does_not_stop_the
         await market.trade("TSLA", "1")
         await feed.step()
         await market.redis.delete(streams.enriched(P))
+        await market.redis.hdel(streams.log(P), "enriched_id")  # as a library from before wrote it: ids begin anew, below the stranger's
         await market.trade("TSLA", "2")
         await feed.step()
         await feed.step()
