@@ -203,28 +203,20 @@ def test_service_that_refuses_its_configuration_ends_everything_with_2(directory
     assert any(line.startswith("up ") and "SIMULATED_RATE=-1" in line for line in up.lines)
 
 
-def test_finished_replay_leaves_the_others_running(directory: Path) -> None:
-    (directory / "ticks.csv").write_text(
+def test_given_servers_are_used_their_passwords_never_shown_and_a_finished_replay_leaves_the_others_running(
+    new_directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
+) -> None:
+    (new_directory / "ticks.csv").write_text(
         "ticker,price,ts\n" + "".join(f"AAPL,{price},2024-01-02T10:00:0{price}Z\n" for price in range(1, 8))
     )
-    variables = environment(directory, find_free_port(), SOURCE="replay", REPLAY_FILE="ticks.csv")
-    with running(directory, variables) as up:
+    with Redis(port=redis_server.port) as client:
+        client.config_set("requirepass", "geheim")
+    servers = {"REDIS_URL": f"redis://:geheim@127.0.0.1:{redis_server.port}/0", "DATABASE_URL": postgres_server.url}
+    variables = environment(new_directory, find_free_port(), SOURCE="replay", REPLAY_FILE="ticks.csv", **servers)
+    with running(new_directory, variables) as up:
         up.says("fetcher has finished; the other services go on")
         stocks = next(message["stocks"] for message in up.prices() if message.get("stocks"))
         assert [stock["ticker"] for stock in stocks] == ["AAPL"]
-        assert up.end() == 0
-        assert gone(up.directory, up.variables)
-
-
-def test_given_servers_are_used_and_their_passwords_never_shown(
-    new_directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
-) -> None:
-    with Redis(port=redis_server.port) as client:
-        client.config_set("requirepass", "geheim")
-    redis_url = f"redis://:geheim@127.0.0.1:{redis_server.port}/0"
-    variables = environment(new_directory, find_free_port(), REDIS_URL=redis_url, DATABASE_URL=postgres_server.url)
-    with running(new_directory, variables) as up:
-        up.says("ready")
         assert up.end() == 0
         assert gone(up.directory, up.variables)
     assert any(f"Redis: redis://***@127.0.0.1:{redis_server.port}/0 (REDIS_URL is set)" in line for line in up.lines)
