@@ -9,7 +9,7 @@ import secrets
 import shutil
 import signal
 import traceback
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -74,9 +74,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.option.asyncio_debug = area not in WITHOUT_DEBUG_MODE
 
 
-def pytest_collection_finish() -> None:
-    """What was imported and collected lives as long as the run: the collector need not go through it with every test."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected lives as long as the run: the collector need not go through it, now or with every test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
