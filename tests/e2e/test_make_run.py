@@ -84,11 +84,6 @@ def test_prices_move_on_every_scaled_gateway(up: Up) -> None:
                 break
 
 
-@pytest.mark.long
-def test_summary_is_printed_now_and_then(up: Up) -> None:
-    assert "15 tickers, " in up.says(" updates in 10 s")
-
-
 @pytest.mark.parametrize("service", ["fetcher", "analyzer", "persister"])
 def test_killed_service_is_reported_and_started_again(up: Up, service: str) -> None:
     said, pid = len(up.lines), up.pid_of(service)
@@ -247,9 +242,9 @@ def test_second_interrupt_kills_what_does_not_stop(directory: Path) -> None:
 
 
 @pytest.mark.long
-def test_killed_up_takes_everything_with_it(directory: Path) -> None:
+def test_summary_is_printed_now_and_then_and_a_killed_up_takes_everything_with_it(directory: Path) -> None:
     with running(directory, environment(directory, find_free_port())) as up:
-        up.says("ready")
+        assert "15 tickers, " in up.says(" updates in 10 s")
         assert up.end(signal.SIGKILL) == -signal.SIGKILL
         assert gone(up.directory, up.variables)
 
@@ -294,21 +289,11 @@ def test_ctrl_c_on_a_terminal_ends_make_itself_without_an_error(installed: Path)
 
 
 @pytest.mark.long
-def test_ctrl_z_changes_nothing(directory: Path) -> None:
+def test_ctrl_z_changes_nothing_and_a_closed_terminal_stops_everything(directory: Path) -> None:
     variables = environment(directory, find_free_port(), TERM="xterm")
     with on_terminal(directory, variables) as terminal:
         terminal.shows(until="updates/s")
         terminal.press(CTRL_Z)
-        terminal.shows(until="updates/s")
-        terminal.press(CTRL_C)
-        terminal.shows()
-        assert terminal.process.wait(PATIENCE_SECONDS) == 0
-
-
-@pytest.mark.long
-def test_closed_terminal_stops_everything(directory: Path) -> None:
-    variables = environment(directory, find_free_port(), TERM="xterm")
-    with on_terminal(directory, variables) as terminal:
         terminal.shows(until="updates/s")
         terminal.close()
         assert terminal.process.wait(PATIENCE_SECONDS) == 0
