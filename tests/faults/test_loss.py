@@ -133,7 +133,7 @@ async def test_a_key_of_a_wrong_type_stops_its_partition_alone_until_it_is_delet
         for name in names:
             key: str = getattr(streams, name)(0)
             await redis.set(key, "stranger's")
-            await simulation.until_more_is_stored(50, OTHERS)
+            await simulation.until_more_is_stored(20, OTHERS)
             assert await redis.get(key) == "stranger's"
             await redis.delete(key)
             await simulation.until_more_is_stored()
