@@ -45,8 +45,9 @@ docs: install-dev ## write what is generated again: tables of docs/metrics.md, s
 faults: install-dev ## random faults from a seed (MINUTES=30 SEED=7), one line at the end
 	@exec $(PY) -m tests.faults.endurance
 
+# More at a time than in `make test`: these wait for leases to run out, and for files to be played.
 faults-ci: install-dev ## the faults that take their time and are not in `make test`, a few minutes
-	@exec $(PY) -m pytest -m long tests/faults tests/e2e $(ARGS)
+	@exec $(PY) -m pytest -n6 -m long tests/faults tests/e2e $(ARGS)
 
 migrate: install ## write the schema to DATABASE_URL and the configuration to REDIS_URL
 	@exec $(TICKSTREAM) migrate

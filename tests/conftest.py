@@ -2,13 +2,14 @@
 
 import asyncio
 import asyncio.constants
+import fcntl
 import gc
 import os
 import secrets
 import shutil
 import signal
 import traceback
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -73,9 +74,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.option.asyncio_debug = area not in WITHOUT_DEBUG_MODE
 
 
-def pytest_collection_finish() -> None:
-    """What was imported and collected lives as long as the run: the collector need not go through it with every test."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected lives as long as the run: the collector need not go through it, now or with every test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # By default an example that takes 200 ms fails: a timing assertion, and a busy machine is no bug.
@@ -152,9 +159,11 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of this worker's PostgreSQL, for creating databases; tests take `database_url`."""
     data_dir = tmp_path_factory.mktemp("postgres")
+    if choices(pytestconfig)["postgresql"].how == "embedded":
+        copy_data(request.getfixturevalue("postgres_at_rest"), data_dir)
     with run_postgres(choices(pytestconfig)["postgresql"], GIVEN_POSTGRES, data_dir) as url:
         yield url
     shutil.rmtree(data_dir)
@@ -182,19 +191,20 @@ async def _migrate(postgres_url: str, name: str) -> None:
 @pytest.fixture
 async def database_url(postgres_url: str, migrated_database: str) -> AsyncIterator[str]:
     """The URL of a database of this test's own, gone afterwards: with the schema, without rows, of no deployment yet."""
-    async with _own_database(postgres_url, migrated_database) as url:
+    async with own_database(postgres_url, migrated_database) as url:
         yield url
 
 
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     """The URL of a database of this test's own, gone afterwards: nothing is in it."""
-    async with _own_database(postgres_url, "template0") as url:
+    async with own_database(postgres_url, "template0") as url:
         yield url
 
 
 @asynccontextmanager
-async def _own_database(postgres_url: str, template: str) -> AsyncIterator[str]:
+async def own_database(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """The URL of a copy of a database, gone afterwards."""
     name = f"tickstream_test_{secrets.token_hex(6)}"
     administration = await asyncpg.connect(postgres_url)
     try:
@@ -220,13 +230,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
 
 
 @pytest.fixture(scope="session")
-def postgres_at_rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data of a new PostgreSQL that does not run: copying them takes a twentieth of making them."""
-    data_dir = tmp_path_factory.mktemp("postgres-at-rest")
-    with EmbeddedPostgres(data_dir, find_free_port(), durable=False):
-        pass
-    yield data_dir
-    shutil.rmtree(data_dir)
+def postgres_at_rest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a new PostgreSQL that does not run: copying them takes a twentieth of making them.
+
+    Made by the first worker that asks; all others wait, and copy the same. They go with the directories of the whole run.
+    """
+    own = tmp_path_factory.getbasetemp()
+    data_dir = (own if WORKER == "alone" else own.parent) / "postgres-at-rest"
+    with data_dir.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not data_dir.exists():
+            begun = data_dir.with_suffix(".begun")
+            with EmbeddedPostgres(begun, find_free_port(), durable=False):
+                pass
+            begun.rename(data_dir)
+    return data_dir
 
 
 @pytest.fixture

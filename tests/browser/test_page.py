@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Route
 
 from services.admin.embedded import EmbeddedRedis
+from tests.browser.accessibility import violations
 from tests.browser.visit import Deployment, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -63,7 +64,7 @@ async def test_prices_move_alerts_come_and_the_market_is_named(deployment: Deplo
     await visit.holds("() => /^[A-Z.]+ (bullish|bearish) at /.test(document.querySelector('#announcement').textContent)")
 
 
-@pytest.mark.parametrize("fragment", ["#%", "#NOSUCH", "#TSLA"])
+@pytest.mark.parametrize("fragment", ["#NOSUCH", *(pytest.param(text, marks=pytest.mark.long) for text in ("#%", "#TSLA"))])
 async def test_address_that_names_no_ticker_shows_the_first_one(deployment: Deployment, visit: Visit, fragment: str) -> None:
     await visit.open(deployment, fragment)
     await visit.holds(
@@ -213,17 +214,22 @@ async def test_a_narrow_page_has_nothing_to_scroll_sideways(deployment: Deployme
     assert await visit.run(BEYOND_THE_EDGE) == []
 
 
-async def test_light_and_dark_follow_the_system_even_while_the_page_is_open(deployment: Deployment, visit: Visit) -> None:
-    await visit.page.emulate_media(color_scheme="light")
+async def test_light_and_dark_follow_the_system_while_the_page_is_open_and_neither_breaks_a_rule(
+    deployment: Deployment, visit: Visit
+) -> None:
+    await visit.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     await visit.open(deployment)
     await visit.holds(IS_JOINED)
+    await visit.page.wait_for_selector("#alerts li")
+    assert await violations(visit) == []
     light = await visit.page.locator(".chart").screenshot()
-    await visit.page.emulate_media(color_scheme="dark")
+    await visit.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     dark = await visit.page.locator(".chart").screenshot()
     assert light != dark
     background = "getComputedStyle(document.body).backgroundColor"
     assert await visit.run(background) == "rgb(12, 16, 22)"
     await visit.holds(f"({CORNER_OF_CHART})() === '20,26,34,255'")
+    assert await violations(visit) == []
 
 
 async def test_who_wants_no_motion_sees_no_flash(deployment: Deployment, visit: Visit) -> None:

@@ -1,7 +1,6 @@
 """The watch list of 1 000 tickers as a reader uses it: a few rows exist, and all are found, sorted, pinned and walked through."""
 
 import json
-from collections.abc import AsyncIterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,14 +48,7 @@ def deployment_variables() -> dict[str, str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def opened(deployment: Deployment, visit: Visit) -> Visit:
-    """The page with all tickers on it."""
-    await open_all(deployment, visit)
-    return visit
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def standing(deployment: Deployment) -> AsyncIterator[None]:
+async def standing(deployment: Deployment) -> None:
     """Prices stand still, one of each ticker at least, and all of them are stored."""
 
     async def are_known() -> bool:
@@ -69,11 +61,14 @@ async def standing(deployment: Deployment) -> AsyncIterator[None]:
         newest = "SELECT count(*) = (SELECT coalesce(sum(seq), 0) FROM cursors WHERE stream = 'ticks') FROM ticks"
         return bool(await deployment.database.fetchval(newest))
 
-    try:
-        await deployment.pipeline.until(are_stored, "all ticks to be stored")
-        yield
-    finally:
-        deployment.services["fetcher"].go_on()
+    await deployment.pipeline.until(are_stored, "all ticks to be stored")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(deployment: Deployment, visit: Visit, standing: None) -> Visit:
+    """The page with all tickers on it."""
+    await open_all(deployment, visit)
+    return visit
 
 
 async def open_all(deployment: Deployment, visit: Visit, fragment: str = "") -> None:
@@ -97,11 +92,13 @@ async def test_only_rows_in_view_exist_and_each_knows_its_place(opened: Visit) -
     assert await opened.run("document.querySelector('tr[data-ticker=T505] .price').textContent") != ""
 
 
-async def test_a_flush_of_all_tickers_writes_what_is_in_view_and_makes_no_row(opened: Visit) -> None:
+async def test_a_flush_of_all_tickers_writes_what_is_in_view_and_makes_no_row(deployment: Deployment, opened: Visit) -> None:
     rows = len(await opened.run(ORDER))
     seqs = await opened.run("tickstream.prices().map(({ seq }) => seq)")
     await opened.run(WATCH_WORK)
-    await opened.holds("(seqs) => tickstream.prices().every(({ seq }, place) => seq > seqs[place]) && seen.draws >= 20", seqs)
+    deployment.services["fetcher"].go_on()
+    await opened.holds("(seqs) => tickstream.prices().every(({ seq }, place) => seq > seqs[place]) && seen.draws >= 8", seqs)
+    deployment.services["fetcher"].pause()
     work = await opened.run(WORK)
     assert work["rows"] == 0
     assert work["cells"] <= 7 * rows
@@ -183,7 +180,7 @@ async def test_a_pinned_ticker_stands_first_also_after_a_reload_and_in_other_tab
     await opened.page.wait_for_selector("#prices tr:first-child[data-ticker=T003]")
 
 
-async def test_where_nothing_may_be_stored_a_pin_holds_as_long_as_the_page(deployment: Deployment, visit: Visit) -> None:
+async def test_where_nothing_may_be_stored_a_pin_holds_as_long_as_the_page(deployment: Deployment, visit: Visit, standing: None) -> None:
     await visit.context.add_init_script(FORBID_STORAGE)
     await open_all(deployment, visit)
     await visit.page.click("tr[data-ticker=T002] .pin button")
@@ -214,7 +211,9 @@ async def test_the_keyboard_walks_through_all_rows_and_the_focus_is_never_lost(o
     assert await opened.run(FOCUSED) == far
 
 
-async def test_while_rest_is_away_rows_have_prices_and_neither_line_nor_change(deployment: Deployment, visit: Visit) -> None:
+async def test_while_rest_is_away_rows_have_prices_and_neither_line_nor_change(
+    deployment: Deployment, visit: Visit, standing: None
+) -> None:
     visit.allow("Failed to load resource")
 
     async def refuse(route: Route) -> None:  # the real service would take the whole page away
@@ -231,7 +230,7 @@ async def test_while_rest_is_away_rows_have_prices_and_neither_line_nor_change(d
     assert await visit.page.is_hidden("#banner")
 
 
-async def test_on_a_phone_ticker_price_change_and_age_have_room(deployment: Deployment, visit: Visit) -> None:
+async def test_on_a_phone_ticker_price_change_and_age_have_room(deployment: Deployment, visit: Visit, standing: None) -> None:
     await visit.page.set_viewport_size({"width": 360, "height": 740})
     await open_all(deployment, visit)
     columns = "[...document.querySelectorAll('#prices tr:first-child > *')].filter((cell) => cell.checkVisibility())"

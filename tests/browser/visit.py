@@ -9,10 +9,19 @@ import asyncpg
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.quiet import QuietMarket
-from tests.e2e.pipeline import PATIENCE_SECONDS, Pipeline, Service, until
+from tests.e2e.pipeline import PATIENCE_SECONDS, Pipeline, Service
 
-LOOK_SECONDS = 0.05
-"""Between two looks into the page: each one takes milliseconds of three processes."""
+LOOK_MS = 25
+"""Between two looks of a page at itself."""
+WAIT = """async ([argument, patience, pause]) => {
+  const deadline = performance.now() + patience;
+  for (;;) {
+    const value = (%s);
+    if (typeof value === "function" ? await value(argument) : await value) return true;
+    if (performance.now() > deadline) return false;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}"""
 STATIC = Path(__file__).parents[2] / "services" / "api" / "static"
 NOTE_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -85,11 +94,10 @@ class Visit:
 
     async def holds(self, expression: str, argument: object = None) -> None:
         """Wait until an expression is true."""
-        await until(lambda: self._is_true(expression, argument), expression, poll_seconds=LOOK_SECONDS)
-
-    async def _is_true(self, expression: str, argument: object) -> bool:
         # Not wait_for_function: that evaluates text, which the page's policy refuses.
-        return bool(await self.run(expression, argument))
+        # The page itself looks again and again: a look from here takes milliseconds of three processes.
+        wait = WAIT % expression
+        assert await self.run(wait, [argument, PATIENCE_SECONDS * 1000, LOOK_MS]), f"not within {PATIENCE_SECONDS:g} s: {expression}"
 
     async def text(self, selector: str) -> str:
         """The text of an element."""

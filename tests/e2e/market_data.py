@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, groupby, islice
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -24,6 +24,8 @@ from shared.testing.oracle import expect
 PERIOD = 5
 BARS = 12_154
 SYNTHETIC_TICKS = 800
+EVERY = 3
+"""Of the bars of each ticker one in so many is played, and of the synthetic ticks a part as big: all the years, in a third of the time."""
 
 FIRST, LAST = datetime(2000, 3, 1, 21, tzinfo=UTC), datetime(2013, 3, 1, 21, tzinfo=UTC)
 SPAN_SECONDS = (LAST - FIRST).total_seconds()
@@ -151,12 +153,18 @@ SHAPES: dict[str, Callable[[Random], Iterator[str]]] = {
 }
 
 
-def synthetic_ticks() -> Iterator[Quote]:
-    """The synthetic tickers, spread evenly over the years of the real ones; the same on every machine."""
+def thinned(bars: Iterable[Quote], every: int) -> Iterator[Quote]:
+    """Of each ticker one bar in so many."""
+    for _, its in groupby(bars, key=lambda bar: bar.ticker):
+        yield from islice(its, 0, None, every)
+
+
+def synthetic_ticks(ticks: int) -> Iterator[Quote]:
+    """So many of each synthetic ticker, spread evenly over the years of the real ones; the same on every machine."""
     for ticker, shape in SHAPES.items():
         random = Random(ticker)
-        step = (LAST - FIRST) / SYNTHETIC_TICKS
-        for number, price in zip(range(SYNTHETIC_TICKS), shape(random), strict=False):
+        step = (LAST - FIRST) / ticks
+        for number, price in zip(range(ticks), shape(random), strict=False):
             at = FIRST + step * number
             yield Quote(at, ticker, price, epoch_ms(at), "" if number % 3 else str(random.randint(0, 999)))
 
@@ -187,11 +195,11 @@ class Recording(NamedTuple):
 
 
 @cache
-def recording(ticks: int | None = None) -> Recording:
-    """The file of the market, or of its first ticks. Bad lines and an empty one stand spread among the good ones."""
+def recording(ticks: int | None = None, every: int = EVERY) -> Recording:
+    """The file of the market, thinned, or of its first ticks. Bad lines and an empty one stand spread among the good ones."""
     bars = list(real_bars())
     assert len(bars) == BARS
-    return record(sorted([*bars, *synthetic_ticks()], key=lambda quote: quote.at)[:ticks])
+    return record(sorted([*thinned(bars, every), *synthetic_ticks(SYNTHETIC_TICKS // every)], key=lambda quote: quote.at)[:ticks])
 
 
 def record(quotes: Iterable[Quote]) -> Recording:
@@ -208,9 +216,9 @@ def record(quotes: Iterable[Quote]) -> Recording:
 
 
 @cache
-def outcome(partitions: int, ticks: int | None = None) -> Outcome:
-    """What the pipeline must hold after the whole file, or after that of the first ticks."""
-    return expect_of(recording(ticks), partitions)
+def outcome(partitions: int, ticks: int | None = None, every: int = EVERY) -> Outcome:
+    """What the pipeline must hold after that file."""
+    return expect_of(recording(ticks, every), partitions)
 
 
 def expect_of(file: Recording, partitions: int) -> Outcome:

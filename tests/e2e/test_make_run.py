@@ -84,11 +84,6 @@ def test_prices_move_on_every_scaled_gateway(up: Up) -> None:
                 break
 
 
-@pytest.mark.long
-def test_summary_is_printed_now_and_then(up: Up) -> None:
-    assert "15 tickers, " in up.says(" updates in 10 s")
-
-
 @pytest.mark.parametrize("service", ["fetcher", "analyzer", "persister"])
 def test_killed_service_is_reported_and_started_again(up: Up, service: str) -> None:
     said, pid = len(up.lines), up.pid_of(service)
@@ -203,28 +198,20 @@ def test_service_that_refuses_its_configuration_ends_everything_with_2(directory
     assert any(line.startswith("up ") and "SIMULATED_RATE=-1" in line for line in up.lines)
 
 
-def test_finished_replay_leaves_the_others_running(directory: Path) -> None:
-    (directory / "ticks.csv").write_text(
+def test_given_servers_are_used_their_passwords_never_shown_and_a_finished_replay_leaves_the_others_running(
+    new_directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
+) -> None:
+    (new_directory / "ticks.csv").write_text(
         "ticker,price,ts\n" + "".join(f"AAPL,{price},2024-01-02T10:00:0{price}Z\n" for price in range(1, 8))
     )
-    variables = environment(directory, find_free_port(), SOURCE="replay", REPLAY_FILE="ticks.csv")
-    with running(directory, variables) as up:
+    with Redis(port=redis_server.port) as client:
+        client.config_set("requirepass", "geheim")
+    servers = {"REDIS_URL": f"redis://:geheim@127.0.0.1:{redis_server.port}/0", "DATABASE_URL": postgres_server.url}
+    variables = environment(new_directory, find_free_port(), SOURCE="replay", REPLAY_FILE="ticks.csv", **servers)
+    with running(new_directory, variables) as up:
         up.says("fetcher has finished; the other services go on")
         stocks = next(message["stocks"] for message in up.prices() if message.get("stocks"))
         assert [stock["ticker"] for stock in stocks] == ["AAPL"]
-        assert up.end() == 0
-        assert gone(up.directory, up.variables)
-
-
-def test_given_servers_are_used_and_their_passwords_never_shown(
-    new_directory: Path, redis_server: EmbeddedRedis, postgres_server: EmbeddedPostgres
-) -> None:
-    with Redis(port=redis_server.port) as client:
-        client.config_set("requirepass", "geheim")
-    redis_url = f"redis://:geheim@127.0.0.1:{redis_server.port}/0"
-    variables = environment(new_directory, find_free_port(), REDIS_URL=redis_url, DATABASE_URL=postgres_server.url)
-    with running(new_directory, variables) as up:
-        up.says("ready")
         assert up.end() == 0
         assert gone(up.directory, up.variables)
     assert any(f"Redis: redis://***@127.0.0.1:{redis_server.port}/0 (REDIS_URL is set)" in line for line in up.lines)
@@ -255,9 +242,9 @@ def test_second_interrupt_kills_what_does_not_stop(directory: Path) -> None:
 
 
 @pytest.mark.long
-def test_killed_up_takes_everything_with_it(directory: Path) -> None:
+def test_summary_is_printed_now_and_then_and_a_killed_up_takes_everything_with_it(directory: Path) -> None:
     with running(directory, environment(directory, find_free_port())) as up:
-        up.says("ready")
+        assert "15 tickers, " in up.says(" updates in 10 s")
         assert up.end(signal.SIGKILL) == -signal.SIGKILL
         assert gone(up.directory, up.variables)
 
@@ -302,21 +289,11 @@ def test_ctrl_c_on_a_terminal_ends_make_itself_without_an_error(installed: Path)
 
 
 @pytest.mark.long
-def test_ctrl_z_changes_nothing(directory: Path) -> None:
+def test_ctrl_z_changes_nothing_and_a_closed_terminal_stops_everything(directory: Path) -> None:
     variables = environment(directory, find_free_port(), TERM="xterm")
     with on_terminal(directory, variables) as terminal:
         terminal.shows(until="updates/s")
         terminal.press(CTRL_Z)
-        terminal.shows(until="updates/s")
-        terminal.press(CTRL_C)
-        terminal.shows()
-        assert terminal.process.wait(PATIENCE_SECONDS) == 0
-
-
-@pytest.mark.long
-def test_closed_terminal_stops_everything(directory: Path) -> None:
-    variables = environment(directory, find_free_port(), TERM="xterm")
-    with on_terminal(directory, variables) as terminal:
         terminal.shows(until="updates/s")
         terminal.close()
         assert terminal.process.wait(PATIENCE_SECONDS) == 0

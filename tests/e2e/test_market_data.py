@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.e2e.market_data import outcome
+from tests.e2e.market_data import outcome, recording
 from tests.e2e.pipeline import FreshPipeline
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer, first_message
@@ -16,10 +16,10 @@ FROM_THE_FUTURE = {"line": "AAPL,12.5,7258118400000,1", "payload": "AAPL,12.5,72
 
 
 @pytest.fixture
-def file_with_a_future(replay_file: Path, tmp_path: Path) -> Path:
-    """The market, and a line from the future at its end."""
+def file_with_a_future(tmp_path: Path) -> Path:
+    """The whole market, and a line from the future at its end."""
     path = tmp_path / "market.csv"
-    path.write_text(f"{replay_file.read_text(encoding='ascii')}{FROM_THE_FUTURE['line']}\n", encoding="ascii")
+    path.write_text(f"{recording(every=1).text}{FROM_THE_FUTURE['line']}\n", encoding="ascii")
     return path
 
 
@@ -27,7 +27,7 @@ def file_with_a_future(replay_file: Path, tmp_path: Path) -> Path:
 async def test_streams_rows_and_messages_equal_the_oracle(
     partitions: int, redis: Redis, redis_url: str, database_url: str, file_with_a_future: Path, tmp_path: Path
 ) -> None:
-    expected = outcome(partitions)
+    expected = outcome(partitions, every=1)
     expected = replace(expected, deadletters=expected.deadletters | {FROM_THE_FUTURE["payload"]: FROM_THE_FUTURE["reason"]})
     proof = Proof(redis, database_url, expected)
     variables = {"SOURCE": "replay", "REPLAY_FILE": str(file_with_a_future)}

@@ -1,4 +1,7 @@
-"""Services that die (kill -9) in mid-run, at random moments: nothing is lost, nothing is doubled."""
+"""Services that die (kill -9) in mid-run, at random moments: nothing is lost, nothing is doubled.
+
+`make test` kills each of them at every crash point instead, and two gateways in turn (`tests/faults`).
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +16,14 @@ from tests.e2e.playing import moments, run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer
 
+pytestmark = pytest.mark.long
+
 KILLS = 2
 PACE = str(SPAN_SECONDS / 3)
 """Three seconds for all of the file: a busy machine might be done with it between two looks."""
 
 
-@pytest.mark.parametrize("name", ["fetcher", *(pytest.param(name, marks=pytest.mark.long) for name in ("analyzer", "persister"))])
+@pytest.mark.parametrize("name", ["fetcher", "analyzer", "persister"])
 async def test_a_service_killed_again_and_again_loses_and_doubles_nothing(name: str, pipeline: Pipeline, proof: Proof) -> None:
     chance = random_moments(name)
     async with pipeline:
@@ -63,7 +68,6 @@ async def test_a_gateway_killed_again_and_again_shows_no_price_that_goes_back_an
     await proof.check_alerts_seen(viewer.book)
 
 
-@pytest.mark.long
 async def test_of_two_of_each_one_killed_is_replaced_by_the_other(pipeline: Pipeline, proof: Proof) -> None:
     async with playing_in_pairs(pipeline, proof) as pairs:
         async for name in mid_run_of_each(pipeline, proof, "killed"):
@@ -72,7 +76,6 @@ async def test_of_two_of_each_one_killed_is_replaced_by_the_other(pipeline: Pipe
             pairs[name].remove(busiest)
 
 
-@pytest.mark.long
 async def test_of_two_of_each_one_paused_beyond_its_lease_does_no_harm_when_it_goes_on(pipeline: Pipeline, proof: Proof) -> None:
     async with playing_in_pairs(pipeline, proof) as pairs:
         async for name in mid_run_of_each(pipeline, proof, "paused"):

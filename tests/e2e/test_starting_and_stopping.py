@@ -13,13 +13,15 @@ import pytest
 from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis
 from shared.redis.client import connect
 from tests.e2e.conftest import PARTITIONS
-from tests.e2e.market_data import outcome
+from tests.e2e.market_data import SPAN_SECONDS, outcome
 from tests.e2e.pipeline import SERVICES, STOP_SECONDS, FreshPipeline, random_moments
 from tests.e2e.playing import moments, run_to_the_end, run_until
 from tests.e2e.proof import Proof
 from tests.e2e.viewer import Viewer
 
 AT_ONCE_SECONDS = 4.0
+PACE = {"REPLAY_SPEED": str(SPAN_SECONDS / 3)}
+"""Three seconds for all of the file: a busy machine might be done with it between two looks."""
 
 
 async def test_services_wait_for_servers_that_are_away_and_say_so_once(
@@ -52,14 +54,14 @@ async def test_sigterm_in_mid_run_ends_each_service_with_0_and_the_next_one_goes
         await pipeline.migrate()
         running = {name: pipeline.start(name) for name in ("gateway", "persister", "analyzer")}
         async with Viewer(pipeline.port) as viewer:
-            running["fetcher"] = pipeline.start("fetcher")
+            running["fetcher"] = pipeline.start("fetcher", **PACE)
             in_turn = ("fetcher", "analyzer", "gateway", "persister")
             for name, moment in zip(in_turn, moments(random_moments("sigterm"), proof.expected.ticks, len(in_turn)), strict=True):
                 assert await run_until(pipeline, proof, name, moment) or name != in_turn[0]
                 await pipeline.until(running[name].heeds_signals, f"{name} to have started")
                 running[name].terminate()
                 assert await running[name].finish(STOP_SECONDS) == 0
-                running[name] = pipeline.start(name)
+                running[name] = pipeline.start(name, **(PACE if name == "fetcher" else {}))
             assert await running["fetcher"].finish() == 0
             await run_to_the_end(pipeline, proof, viewer)
         # What was given back had not to be taken over.

@@ -23,7 +23,7 @@ PARTITIONS = 4
 TICKS = 1500
 FEW_TICKS = 250
 """Few of them, but more for one partition than a throttled line brings before a read is given up."""
-VERY_FEW_TICKS = 80
+VERY_FEW_TICKS = 50
 """Each byte of them is a segment of its own, several times over."""
 MOST_MEGABYTES = 256
 BUSY = 0.5

@@ -126,10 +126,10 @@ async def test_a_fail_over_to_a_replica_that_lagged_is_told_and_made_good(
 ) -> None:
     old, new = servers
     file = tmp_path / "market.csv"
-    file.write_text(recording().text, encoding="ascii")
+    file.write_text(recording(every=1).text, encoding="ascii")
     variables = {"SOURCE": "replay", "REPLAY_FILE": str(file), "REPLAY_SPEED": str(SPAN_SECONDS / RUN_SECONDS)}
     async with Address(old).open() as address, connect(new.url, service="tests") as redis:
-        proof = Proof(redis, database_url, outcome(PARTITIONS))
+        proof = Proof(redis, database_url, outcome(PARTITIONS, every=1))
         async with (
             Pipeline(address.url, database_url, tmp_path, PARTITIONS, **variables) as pipeline,
             connect(old.url, service="tests") as at_old,

@@ -21,8 +21,8 @@ async def test_from_one_persister_to_three_and_back_to_one_under_load(
     redis: Redis, redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     market = tmp_path / "market.csv"
-    market.write_text(recording().text, encoding="ascii")
-    proof = Proof(redis, database_url, outcome(PARTITIONS))
+    market.write_text(recording(every=1).text, encoding="ascii")
+    proof = Proof(redis, database_url, outcome(PARTITIONS, every=1))
     ticks = proof.expected.ticks
     async with Pipeline(redis_url, database_url, tmp_path, PARTITIONS, SOURCE="replay", REPLAY_FILE=str(market)) as pipeline:
         await pipeline.migrate()

@@ -19,6 +19,7 @@ from redis import Redis
 from services.admin.embedded import DataUnusable, EmbeddedPostgres, EmbeddedRedis, ServerFailed, WrongData, find_free_port
 from services.admin.embedded.process import EmbeddedServer, command_line, last_lines, spawn
 from services.admin.embedded.redis import find_flavours
+from tests.servers import copy_data
 
 ROOT = Path(__file__).parents[2]
 ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death only on Linux")
@@ -62,9 +63,11 @@ def run_psql(server: EmbeddedPostgres, sql: str) -> str:
 
 
 @pytest.fixture(params=[redis_on, postgres_on], ids=["redis", "postgresql"])
-def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """One of each kind, not started."""
+def any_server(request: pytest.FixtureRequest, tmp_path: Path, postgres_at_rest: Path) -> Iterator[EmbeddedServer]:
+    """One of each kind, not started; PostgreSQL was here before."""
     make: Callable[[Path], EmbeddedServer] = request.param
+    if make is postgres_on:
+        copy_data(postgres_at_rest, tmp_path / "data")
     server = make(tmp_path / "data")
     yield server
     server.stop()
@@ -164,7 +167,8 @@ def test_redis_in_a_path_with_a_space_and_a_quote(tmp_path: Path) -> None:
         assert client.get("starts") == b"2"
 
 
-def test_dropped_database_is_made_again(tmp_path: Path) -> None:
+def test_dropped_database_is_made_again(tmp_path: Path, postgres_at_rest: Path) -> None:
+    copy_data(postgres_at_rest, tmp_path)
     with postgres_on(tmp_path) as server:
         subprocess.run(["/bin/sh", "-c", f"{server.psql.removesuffix('tickstream')} postgres -qc 'DROP DATABASE tickstream'"], check=True)
     with postgres_on(tmp_path) as server:
@@ -249,7 +253,8 @@ def test_server_that_an_earlier_run_left_behind_is_stopped_first(any_server: Emb
     assert any_server.is_running
 
 
-def test_postgres_starts_although_the_id_of_a_crashed_one_is_somebody_elses_now(tmp_path: Path) -> None:
+def test_postgres_starts_although_the_id_of_a_crashed_one_is_somebody_elses_now(tmp_path: Path, postgres_at_rest: Path) -> None:
+    copy_data(postgres_at_rest, tmp_path)
     server = postgres_on(tmp_path)
     server.start()
     server.kill()
@@ -287,7 +292,8 @@ class Parent:
 
 
 @pytest.fixture
-def parent(tmp_path: Path) -> Iterator[Parent]:
+def parent(tmp_path: Path, postgres_at_rest: Path) -> Iterator[Parent]:
+    copy_data(postgres_at_rest, tmp_path / "postgres")
     ports = find_free_port(), find_free_port()
     command = [sys.executable, "-c", PARENT, str(tmp_path), *map(str, ports)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

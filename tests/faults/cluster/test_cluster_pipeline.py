@@ -29,14 +29,14 @@ async def proof(nodes: Nodes, database_url: str) -> AsyncIterator[Proof]:
     """What must have become of the market, looked at with redis-py's own client of clusters: it knows nothing of ours."""
     async with RedisCluster.from_url(nodes.url, decode_responses=True, protocol=3) as client:
         looking: Any = client
-        yield Proof(looking, database_url, outcome(PARTITIONS))
+        yield Proof(looking, database_url, outcome(PARTITIONS, every=1))
 
 
 @pytest.fixture
 async def pipeline(nodes: Nodes, database_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """The services on the cluster; the fetcher replays the market."""
     file = tmp_path / "market.csv"
-    file.write_text(recording().text, encoding="ascii")
+    file.write_text(recording(every=1).text, encoding="ascii")
     variables = {"REDIS_CLUSTER": "1", "SOURCE": "replay", "REPLAY_FILE": str(file), "REPLAY_SPEED": str(SPAN_SECONDS / RUN_SECONDS)}
     async with Pipeline(nodes.url, database_url, tmp_path, PARTITIONS, **variables) as running:
         migration = running.run("migrate", "services.admin", "migrate")

@@ -8,7 +8,7 @@ from tests.faults.model.mutations import HARMFUL, NO_TOKEN_CHECK_IN_COMMIT
 from tests.faults.model.running import Failed, Mutation, run
 
 SEEDS = range(6)
-MORE_SEEDS = range(6, 20)
+MORE_SEEDS = range(6, 12)
 CAUGHT_WITHIN = range(24)
 FEW_STEPS = 300
 HANG_SECONDS = 900
@@ -41,7 +41,7 @@ def test_the_oracle_objects_to_a_known_way_to_do_it_wrong(model_redis_url: str, 
 @pytest.mark.long
 @pytest.mark.timeout(HANG_SECONDS)
 def test_the_cursor_check_alone_carries_the_correctness_of_a_commit(model_redis_url: str, database_url: str) -> None:
-    for seed in SEEDS:
+    for seed in SEEDS[:3]:
         run(model_redis_url, database_url, seed, NO_TOKEN_CHECK_IN_COMMIT)
 
 

@@ -3,11 +3,7 @@
 import asyncio
 from typing import Any
 
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import CHECKS, load_all_checks
-from schemathesis.core.result import Ok
-from schemathesis.generation import GenerationMode
 
 from shared import streams
 from shared.events import Market
@@ -22,6 +18,12 @@ LATEST = '{"ticker":"AAPL","price":255.78,"sma":254.3,"alert":"bullish","ts":177
 
 def ask_everything(url: str) -> list[str]:
     """Send generated requests to every operation; the operations that were asked."""
+    # Here, not above: every worker of the tests imports every file, and this takes a third of a second.
+    import schemathesis
+    from schemathesis.checks import CHECKS, load_all_checks
+    from schemathesis.core.result import Ok
+    from schemathesis.generation import GenerationMode
+
     load_all_checks()
     # That a text is a cursor of ours no schema can say.
     not_expressible: Any = CHECKS.get_by_names(["positive_data_acceptance"])

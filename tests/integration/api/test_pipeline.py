@@ -203,7 +203,7 @@ async def test_without_redis_the_rest_is_told_and_redis_is_named(redis_server: E
         await migrate_redis(redis, PARTITIONS, PERIOD)
     async with (
         running(redis_server.url, database_url) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client,
     ):
         await until(client, all_answer)
         redis_server.stop()
@@ -224,7 +224,7 @@ async def test_without_postgresql_the_rest_is_told_and_postgresql_is_named(
     await migrate_redis(redis, PARTITIONS, PERIOD)
     async with (
         running(redis_url, postgres_server.url) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client,
     ):
         await until(client, all_answer)
         postgres_server.stop()

@@ -34,5 +34,7 @@ async def fake(clock: Clock, caplog: pytest.LogCaptureFixture) -> AsyncIterator[
 @pytest.fixture
 async def http(fake: FakeFinnhub) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the key in its header, as our fetcher sends it; URLs are relative to the base URL."""
-    async with httpx.AsyncClient(base_url=fake.base_url, headers={"X-Finnhub-Token": "test-key"}, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=fake.base_url, headers={"X-Finnhub-Token": "test-key"}, trust_env=False, timeout=30, verify=False
+    ) as client:
         yield client

@@ -122,7 +122,7 @@ async def test_what_is_not_a_get_is_404_and_the_connection_stays_in_step(http: h
 async def test_errors_can_come_as_text() -> None:
     async with FakeFinnhub(errors_as_text=True) as fake:
         assert await refusal(fake, "AAPL", "wrong") == (401, "Invalid API key.")
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             response = await http.get(f"{fake.base_url}/quote?symbol=AAPL")
             assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
@@ -174,7 +174,7 @@ async def test_who_waits_until_the_reset_is_answered(clock: Clock, per_minute: i
     clock.now += 0.25
     async with (
         FakeFinnhub(clock=clock, per_minute=per_minute, per_second=per_second) as fake,
-        httpx.AsyncClient(base_url=fake.base_url, params={"token": "test-key", "symbol": "AAPL"}, trust_env=False) as http,
+        httpx.AsyncClient(base_url=fake.base_url, params={"token": "test-key", "symbol": "AAPL"}, trust_env=False, verify=False) as http,
     ):
         assert [(await http.get("/quote")).status_code for _ in range(4)] == [200, 200, 200, 429]
         headers = (await http.get("/quote")).headers
@@ -336,7 +336,7 @@ async def test_client_that_resets_its_connection_disturbs_nobody(fake: FakeFinnh
 
 async def test_fake_goes_away_and_comes_back_at_the_same_port(clock: Clock) -> None:
     fake = FakeFinnhub(clock=clock)
-    async with httpx.AsyncClient(base_url=fake.base_url, headers={"X-Finnhub-Token": "test-key"}, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=fake.base_url, headers={"X-Finnhub-Token": "test-key"}, trust_env=False, verify=False) as http:
         for calls in (1, 2):
             with pytest.raises(httpx.ConnectError):
                 await http.get("/quote?symbol=AAPL")

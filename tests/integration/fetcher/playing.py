@@ -47,7 +47,7 @@ def row_of(fields: dict[str, str]) -> tuple[str, str, str]:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that only Redis can tell."""
     while not await condition():  # Redis sets no event of ours
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
 
 
 class Fetcher:

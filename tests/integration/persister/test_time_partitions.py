@@ -1,5 +1,7 @@
 """Questions are answered from indexes, and days that cannot hold the answer are not looked at: asserted on plans, not on time."""
 
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,10 +10,12 @@ import msgspec
 import pytest
 
 from benchmarks.storage import making
+from services.admin.migrate import migrate_postgres
 from services.api.database import queries as asked
 from services.persister.store import queries as stored
 from shared.postgres.calendar_days import bounds, name_of
 from shared.postgres.housekeeping import keep_house
+from tests.conftest import own_database
 
 NOW = datetime(2031, 3, 10, 12, tzinfo=UTC)
 TODAY = NOW.date()
@@ -20,9 +24,20 @@ DAYS = 8
 ROWS_A_DAY = 2000
 
 
-@pytest.fixture
-async def filled(database: asyncpg.Connection) -> asyncpg.Connection:
-    """Eight days of both tables, the last one today; every fiftieth row is an alert."""
+@pytest.fixture(scope="module")
+def filled_url(postgres_url: str, migrated_database: str) -> Iterator[str]:
+    """Of a database with eight days of both tables, the last one today; every fiftieth row is an alert. Nobody changes it."""
+    with asyncio.Runner() as runner:
+        database = own_database(postgres_url, migrated_database)
+        url = runner.run(database.__aenter__())
+        runner.run(fill(url))
+        yield url
+        runner.run(database.__aexit__(None, None, None))
+
+
+async def fill(url: str) -> None:
+    await migrate_postgres(url, 4)
+    database = await asyncpg.connect(url)
     begin = bounds(TODAY)[0] - (DAYS - 1) * ONE_DAY
     for n in range(DAYS):
         await keep_house(database, begin + n * ONE_DAY, 0)
@@ -34,7 +49,15 @@ async def filled(database: asyncpg.Connection) -> asyncpg.Connection:
         "ts, source, received FROM ticks"
     )
     await database.execute("ANALYZE ticks; ANALYZE enriched")
-    return database
+    await database.close()
+
+
+@pytest.fixture
+async def filled(filled_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the filled database."""
+    database = await asyncpg.connect(filled_url)
+    yield database
+    await database.close()
 
 
 async def plan_of(database: asyncpg.Connection, statement: str, *arguments: object) -> list[dict[str, Any]]:

@@ -8,4 +8,4 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10.
     """Ask again and again until it holds; TimeoutError if it does not within the time."""
     async with asyncio.timeout(seconds):
         while not await condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
