@@ -4,7 +4,7 @@ import { BarHistory } from "/static/dashboard/chart/bar_history.js";
 import { openChart } from "/static/dashboard/chart/chart.js";
 import { EvidenceCard, told } from "/static/dashboard/chart/evidence.js";
 import { placed, words } from "/static/dashboard/chart/gaps.js";
-import { TickHistory } from "/static/dashboard/chart/history.js";
+import { TickHistory } from "/static/dashboard/chart/tick_history.js";
 import { TICKS, bindIntervals, intervalOf } from "/static/dashboard/chart/intervals.js";
 import { bindKeys } from "/static/dashboard/chart/keys.js";
 import { Legend, partsOfBar, partsOfTick } from "/static/dashboard/chart/legend.js";
