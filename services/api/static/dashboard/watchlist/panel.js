@@ -9,8 +9,6 @@ import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/wat
 import { Pins } from "/static/dashboard/watchlist/pins.js";
 import { Search } from "/static/dashboard/watchlist/search.js";
 
-/** A line that moves with each flush shows nothing more, and is drawn for every row in view. */
-const DRAW_AGAIN_MS = 1_000;
 /** Where so many rows change at once, no flash leads the eye. */
 const MANY_ROWS = 12;
 
@@ -28,7 +26,8 @@ export class WatchList {
   #sortedAt = 0;
   /** Whether something has changed since. */
   #isUnsorted = false;
-  #drawnAt = 0;
+  /** Whether days came that were asked for. */
+  #areDaysNew = false;
   /** Rows beside those in sight that have changed since they were written. */
   #late = new Set();
   #revealed = null;
@@ -71,22 +70,20 @@ export class WatchList {
       else this.#late.add(row);
     }
     if (isOther) this.#onChosen();
+    if (this.#areDaysNew) this.#drawLines();
   }
 
-  /** Ages, lines, the order, and what is to be asked of the days. */
+  /**
+   * Ages, the order, what is to be asked of the days, and what is not worth a change with each flush: rows beside those in sight, and
+   * the lines, which tell nothing more when they move all the time.
+   */
   tick(now) {
     const { prices } = this.#board;
     // Not only with a price: the last one for long may have come when rows were not to change places.
     if (this.#isUnsorted && this.#mayRearrange(now)) this.#arrange();
-    const isDue = now - this.#drawnAt >= DRAW_AGAIN_MS;
-    if (isDue) {
-      this.#drawnAt = now;
-      this.#writeLate();
-    }
-    for (const row of this.#grid.rows.values()) {
-      row.showAge(now + this.#board.clockAheadMs);
-      if (isDue) this.#drawLine(row);
-    }
+    this.#writeLate();
+    this.#drawLines();
+    for (const row of this.#grid.rows.values()) this.#showAge(row, now);
     this.#asking.look(this.#grid.inView, this.#order, (ticker) => prices.get(ticker)?.at ?? 0, now);
   }
 
@@ -187,20 +184,30 @@ export class WatchList {
   #fill(row) {
     this.#write(row);
     this.#drawLine(row);
-    row.showAge(Date.now() + this.#board.clockAheadMs);
     this.#markRow(row);
   }
 
   #write(row, how = { isSeen: false }) {
     const stock = this.#board.prices.get(row.ticker);
     if (!stock) return; // it is no more, and the next frame takes its row away
+    const now = Date.now();
     row.show(stock, this.#days.openOf(row.ticker, stock.at), how);
-    row.showAlert(this.#board.alerts.lastOf(row.ticker), Date.now());
+    row.showAlert(this.#board.alerts.lastOf(row.ticker), now);
+    this.#showAge(row, now);
+  }
+
+  #showAge(row, now) {
+    row.showAge(now + this.#board.clockAheadMs);
   }
 
   #writeLate() {
     this.#late.forEach((row) => this.#write(row));
     this.#late.clear();
+  }
+
+  #drawLines() {
+    this.#areDaysNew = false;
+    this.#grid.rows.forEach((row) => this.#drawLine(row));
   }
 
   #drawLine(row) {
@@ -210,7 +217,7 @@ export class WatchList {
   /** Not drawn here: the display may stand still. */
   #onDays(tickers) {
     tickers.forEach((ticker) => this.#board.changed.add(ticker));
-    this.#drawnAt = 0;
+    this.#areDaysNew = true;
     this.#redraw();
   }
 }
