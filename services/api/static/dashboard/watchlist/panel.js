@@ -9,7 +9,7 @@ import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/wat
 import { Pins } from "/static/dashboard/watchlist/pins.js";
 import { Search } from "/static/dashboard/watchlist/search.js";
 
-/** Where so many rows change at once, no flash leads the eye. */
+/** Where so many rows change at once, no flash leads the eye, and their marks of alerts wait for the tick. */
 const MANY_ROWS = 12;
 
 export class WatchList {
@@ -28,7 +28,7 @@ export class WatchList {
   #isUnsorted = false;
   /** Whether days came that were asked for. */
   #areDaysNew = false;
-  /** Rows beside those in sight that have changed since they were written. */
+  /** Rows that have changed and were not written, or not wholly: those beside sight, and of many their marks of alerts. */
   #late = new Set();
   #revealed = null;
   #prices = null;
@@ -65,9 +65,11 @@ export class WatchList {
     if (isOther) this.#arrange();
     const moved = [...this.#grid.rows.values()].filter((row) => changed.has(row.ticker));
     const { inSight } = this.#grid;
+    const isBusy = moved.length > MANY_ROWS;
     for (const row of moved) {
-      if (inSight.has(row.ticker)) this.#write(row, { isSeen: true, isBusy: moved.length > MANY_ROWS });
-      else this.#late.add(row);
+      const isSeen = inSight.has(row.ticker);
+      if (isSeen) this.#write(row, { isSeen, isBusy });
+      if (!isSeen || isBusy) this.#late.add(row);
     }
     if (isOther) this.#onChosen();
     if (this.#areDaysNew) this.#drawLines();
@@ -192,7 +194,7 @@ export class WatchList {
     if (!stock) return; // it is no more, and the next frame takes its row away
     const now = Date.now();
     row.show(stock, this.#days.openOf(row.ticker, stock.at), how);
-    row.showAlert(this.#board.alerts.lastOf(row.ticker), now);
+    if (!how.isBusy) row.showAlert(this.#board.alerts.lastOf(row.ticker), now);
     this.#showAge(row, now);
   }
 
