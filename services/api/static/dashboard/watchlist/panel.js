@@ -44,7 +44,7 @@ export class WatchList {
     this.#parts = { count: part("#count"), empty: part("#no-prices"), scroller: part(".scroll"), heads: place.querySelectorAll("thead th") };
     this.#grid = new Grid(part("table"), this.#parts.scroller, {
       fill: (row) => this.#fill(row),
-      scrolled: () => this.#writeLate(),
+      scrolled: () => this.#onScroll(),
       choose: (ticker) => this.#choose(ticker),
       pin: (ticker) => this.#pin(ticker),
     });
@@ -72,6 +72,7 @@ export class WatchList {
       if (!isSeen || isBusy) this.#late.add(row);
     }
     if (isOther) this.#onChosen();
+    if (isOther || this.#areDaysNew) this.#ask(Date.now()); // an answer may be the first of many
     if (this.#areDaysNew) this.#drawLines();
   }
 
@@ -80,13 +81,16 @@ export class WatchList {
    * the lines, which tell nothing more when they move all the time.
    */
   tick(now) {
-    const { prices } = this.#board;
     // Not only with a price: the last one for long may have come when rows were not to change places.
     if (this.#isUnsorted && this.#mayRearrange(now)) this.#arrange();
     this.#writeLate();
     this.#drawLines();
     for (const row of this.#grid.rows.values()) this.#showAge(row, now);
-    this.#asking.look(this.#grid.inView, this.#order, (ticker) => prices.get(ticker)?.at ?? 0, now);
+    this.#ask(now);
+  }
+
+  #ask(now) {
+    this.#asking.look(this.#grid.inView, this.#order, (ticker) => this.#board.prices.get(ticker)?.at ?? 0, now);
   }
 
   /* Order */
@@ -200,6 +204,11 @@ export class WatchList {
 
   #showAge(row, now) {
     row.showAge(now + this.#board.clockAheadMs);
+  }
+
+  #onScroll() {
+    this.#writeLate();
+    this.#ask(Date.now());
   }
 
   #writeLate() {
