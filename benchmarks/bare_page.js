@@ -28,6 +28,8 @@ function priceOf(place, column) {
   return `${100 + place}.${10 + ((7 * drawn + column) % 80)}`;
 }
 
-document.querySelector("#prices").append(...rows);
+const list = document.querySelector("#prices");
+list.append(...rows);
+list.style.height = `${ROWS * ROW_PX}px`; // without a height of its own nothing of it is seen
 const { gateway } = await readConfig();
 subscribe(gateway, { onUpdate: () => requestAnimationFrame(draw), onGap() {}, onStatus() {}, onMarket() {} });

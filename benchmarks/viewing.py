@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -88,6 +88,7 @@ def _rows(what: str, spent: list[float], longest: float, bare: float) -> list[Ro
     per_flush = f"{what}: main thread per flush"
     return [
         Row(f"{per_flush}, median", median(spent), "ms", 8, at_most=True, against="a bare list of prices", against_measured=bare),
+        Row(f"{per_flush}, mean", fmean(spent), "ms"),
         Row(f"{per_flush}, p99", quantiles(spent, n=100)[98], "ms"),
         Row(f"{what}: longest task", longest, "ms", LONG_MS, at_most=True),
     ]

@@ -50,7 +50,10 @@ WHEN_LISTED = """(known) => new Promise((resolve) => {
 })"""
 ROWS = "[...document.querySelectorAll('#alerts li')].map((row) => [row.dataset.id, Math.round(row.getBoundingClientRect().top)])"
 IN_SIGHT = f"{ROWS}.filter(([, top]) => top > document.querySelector('#alerts-frame').getBoundingClientRect().top)"
+KNOWN = "(wanted) => tickstream.alerts().filter(({ ticker }) => ticker === wanted).length"
 PATIENCE_MS = 20_000
+FRAME_MS = 50
+"""Of a clock that is the test's: long enough for a frame."""
 
 
 def alert(seq: int, ms: int | None = None, ticker: str = "V") -> dict[str, Any]:
@@ -100,6 +103,31 @@ async def test_an_alert_is_in_sight_soon_after_its_crossover(quiet: Quiet, visit
     assert passed_ms < PATIENCE_MS
     text = await visit.text("#alerts li:first-child")
     assert all(word in text for word in ("MSFT", "▲ bullish", "12.00", "SMA 10.20"))
+
+
+async def test_a_few_alerts_are_listed_at_once_and_more_with_the_next_second(quiet: Quiet, visit: Visit) -> None:
+    clock, market = visit.page.clock, quiet.market
+    await market.trade("IBM", "10", "10", "10", "10", "10", "9")
+    await clock.install()
+    await visit.open(quiet.deployment, "#ticker=IBM&alerts=all%2Cchosen")
+    await visit.holds("tickstream.isJoined()")
+    await clock.pause_at(await visit.run("Date.now() + 1000"))
+    await visit.run("location.hash += '&find=I'")  # drawn with a tick: the next one is far
+    await clock.run_for(FRAME_MS)
+
+    async def cross(*prices: str) -> int:
+        """How many are listed once the page knows these crossovers and has drawn."""
+        wanted = len(prices) + int(await visit.run(KNOWN, "IBM"))
+        await market.trade("IBM", *prices)
+        await visit.holds(f"({KNOWN})('IBM') === {wanted}")
+        await clock.run_for(FRAME_MS)
+        return int(await visit.run("tickstream.listed().length"))
+
+    assert await cross("11", "9", "11") == 3
+    assert await cross("9", "11", "9", "11") == 3, "nobody reads each of four"
+    assert await visit.text("[data-ticker=IBM] .price span") == "11.00", "prices do not wait for them"
+    await clock.run_for(2000)
+    assert await visit.run("tickstream.listed().length") == 7
 
 
 async def test_the_list_is_filtered_read_back_to_the_first_and_does_not_move_under_the_eyes(quiet: Quiet, visit: Visit) -> None:

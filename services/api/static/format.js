@@ -29,7 +29,7 @@ export const volume = (amount) => amounts.format(amount);
 const amounts = new Intl.NumberFormat("en", { maximumFractionDigits: 2, notation: "compact" });
 
 function grouped(whole) {
-  return whole.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+  return whole.length <= 3 ? whole : whole.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
 /** A number of things: `1 000`. */

@@ -2,8 +2,8 @@
  * Wires the panels together: what the gateway tells goes to the board, what the reader does to the view, and panels draw what is on
  * the board as the view asks for it, once a frame.
  *
- * A panel has any of: `hear(update, alerts)`, `replace(isLost)`, `break()`, `prepare()` before a frame, `draw(now)` in it, `tick(now)` once
- * a second at least.
+ * A panel has any of: `hear(update, alerts)`, `replace(isLost)`, `break()`, `prepare(isTick)` before a frame, `draw(now)` in it, `tick(now)`
+ * once a second, behind a `prepare(true)`.
  */
 
 import { AlertPanel } from "/static/dashboard/alerts/panel.js";
@@ -21,6 +21,8 @@ const TRY_AGAIN_MS = 3_000;
 const CHOICE_MS = 2_000;
 const UNAUTHORIZED = 4401;
 const TICK_MS = 1_000;
+/** So much sooner or later, if there is a frame then. */
+const SLACK_MS = 150;
 
 const at = (id) => document.getElementById(id);
 const board = new Board();
@@ -29,7 +31,7 @@ const watchList = new WatchList(at("prices-panel"), board, view, redraw);
 const chartPanel = new ChartPanel(at("chart-panel"), board, view, redraw);
 const alertPanel = new AlertPanel(at("alerts-panel"), board, view, redraw, (alert) => chartPanel.showAlert?.(alert));
 const panels = [watchList, chartPanel, alertPanel];
-const header = new Header(board, { goOn, toAlerts: () => alertPanel.focus(), changed: tick });
+const header = new Header(board, { goOn, toAlerts: () => alertPanel.focus(), changed: () => tick() });
 const token = new Token(at("token"), at("token-open"));
 
 let status = { phase: "connecting", reason: "", staleSince: null, complaint: "" };
@@ -38,6 +40,7 @@ let isLost = false;
 let isDrawing = false;
 let chosenAt = -Infinity;
 let ticking = null;
+let tickedAt = -Infinity;
 let gateway = "";
 let feed = null;
 
@@ -78,6 +81,7 @@ function onGap({ reason }) {
 
 function onMarket(market) {
   board.market = market;
+  tick();
   redraw();
 }
 
@@ -113,12 +117,17 @@ function redraw() {
 
 /** What the chart library is given now it draws in the same frame, and first: it measures itself, which is dear after other changes. */
 function ask() {
-  if (!isStill()) prepare();
+  if (!isStill()) prepare(isTickDue(Date.now()));
   requestAnimationFrame(draw);
 }
 
-function prepare() {
-  panels.forEach((panel) => panel.prepare?.());
+function prepare(isTick) {
+  panels.forEach((panel) => panel.prepare?.(isTick));
+}
+
+/** A frame that is drawn anyway takes the tick along: there would be others for it alone. */
+function isTickDue(now) {
+  return now - tickedAt >= TICK_MS - SLACK_MS;
 }
 
 /** Whether the display is paused; what the reader chooses is shown all the same. */
@@ -128,6 +137,7 @@ function isStill() {
 
 function onChoice() {
   chosenAt = Date.now();
+  tickedAt = -Infinity;
   redraw();
 }
 
@@ -135,17 +145,22 @@ function draw() {
   isDrawing = false;
   if (isStill()) return; // paused since the frame was asked for
   const now = Date.now();
-  prepare();
+  prepare(false);
   panels.forEach((panel) => panel.draw?.(now));
   board.changed.clear();
+  if (isTickDue(now)) tick(TICK_MS + SLACK_MS);
+}
+
+function onQuiet() {
+  if (!isStill()) prepare(true);
   tick();
 }
 
-/** Ages and clocks; from the last time on once a second, or there would be frames for them alone while prices come. */
-function tick() {
+/** What moves with the clock, and what is not worth a change with each price; again in `nextMs` at the latest. */
+function tick(nextMs = TICK_MS) {
   clearTimeout(ticking);
-  ticking = setTimeout(tick, TICK_MS);
-  const now = Date.now();
+  ticking = setTimeout(onQuiet, nextMs);
+  const now = (tickedAt = Date.now());
   const isCurrent = header.show(status, board.prices.get(view.get("ticker")), now);
   document.body.classList.toggle("stale", !isCurrent);
   document.body.dataset.market = board.market?.status ?? "unknown";
@@ -155,7 +170,7 @@ function tick() {
 /* Start */
 
 async function start() {
-  ticking = setTimeout(tick, TICK_MS);
+  ticking = setTimeout(onQuiet, TICK_MS);
   view.on(["ticker"], chooseFirst);
   view.on(Object.keys(DEFAULTS), onChoice);
   const config = await configured();

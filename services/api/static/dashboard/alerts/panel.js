@@ -14,10 +14,8 @@ const PAGE = 100;
 const FILL_AGAIN_MS = [1_000, 4_000];
 const TRY_AGAIN_MS = 3_000;
 const ADVICE_MS = 12_000;
-/** Where more come at a time nobody reads each, and drawing them with each flush costs more than all prices: */
+/** Where more come at a time nobody reads each, and drawing them with each flush costs more than all prices: they wait for the tick. */
 const FEW_ALERTS = 3;
-/** the list is drawn once in so long. */
-const DRAW_AGAIN_MS = 1_000;
 
 export class AlertPanel {
   #board;
@@ -35,7 +33,6 @@ export class AlertPanel {
   #trouble = "";
   #advice = "";
   #isDue = true;
-  #drawnAt = 0;
   /** How many alerts came since it was drawn. */
   #came = 0;
 
@@ -83,12 +80,11 @@ export class AlertPanel {
   }
 
   draw(now) {
-    const mayWait = this.#came > FEW_ALERTS && now - this.#drawnAt < DRAW_AGAIN_MS;
-    if (this.#isDue && !mayWait) this.#show(now);
+    if (this.#isDue && this.#came <= FEW_ALERTS) this.#show(now);
   }
 
   #show(now) {
-    [this.#isDue, this.#came, this.#drawnAt] = [false, 0, now];
+    [this.#isDue, this.#came] = [false, 0];
     const wanted = this.#stored.listed(this.#board.alerts.newest).filter((alert) => this.#isWanted(alert));
     const { shown, unread } = this.#reading.show(wanted);
     this.#list.show(shown, now + this.#board.clockAheadMs);
@@ -100,7 +96,7 @@ export class AlertPanel {
   }
 
   tick(now) {
-    this.draw(now);
+    if (this.#isDue) this.#show(now);
     this.#list.tick(now + this.#board.clockAheadMs);
   }
 

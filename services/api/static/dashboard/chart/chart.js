@@ -11,6 +11,8 @@ import { axisDate, axisMinute, axisMoment, axisTime, barDate, barMoment } from "
 const LIBRARY = "/static/vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
 const LEAST_IN_SIGHT = 40;
 const MOST_IN_SIGHT = 120;
+/** By so many points sight widens at a time: with each point it would take the library a second frame. */
+const WIDER = 20;
 /** Of the price axis, wide enough for most prices: it does not grow when the first one comes. */
 const AXIS_PX = 72;
 const MARGIN_POINTS = 4;
@@ -50,6 +52,8 @@ class Chart {
   #hears = {};
   /** The reader has moved the view, or it is full: then it is not ours to set. */
   #isViewKept = false;
+  /** How many points were last brought into sight. */
+  #inSight = 0;
   #isAway = false;
   #isTouch = false;
 
@@ -118,6 +122,7 @@ class Chart {
     [this.#drawn, this.#marked, this.#markedAs] = [[], [], ""];
     this.#broken.clear();
     this.#isViewKept = false;
+    this.#inSight = 0;
     if (this.#isAway) this.#hears.scrolled?.((this.#isAway = false));
     this.#chart.priceScale("right").applyOptions({ autoScale: true });
     this.#chart.applyOptions({ timeScale: { secondsVisible: seconds === 0 } });
@@ -133,7 +138,7 @@ class Chart {
     const isSameLength = this.#drawn.length === points.length;
     this.#drawn = points;
     this.#mark(points, alerts);
-    if (!this.#isViewKept && points.length && !isSameLength) this.#lookAtNewest(points);
+    if (!this.#isViewKept && points.length && !isSameLength) this.#widen(points);
     this.#isViewKept ||= points.length >= MOST_IN_SIGHT;
     // What the library told of the range while it took the points was of the number of points before.
     if (!isSameLength) this.#onRange(this.#chart.timeScale().getVisibleLogicalRange());
@@ -197,9 +202,12 @@ class Chart {
     this.#drawn = [];
   }
 
-  #lookAtNewest(points) {
-    const last = points.length - 1;
-    this.#chart.timeScale().setVisibleLogicalRange({ from: last - clamp(points.length, LEAST_IN_SIGHT, MOST_IN_SIGHT), to: last + MARGIN_POINTS });
+  /** Bring the newest points into sight, more the more there are; the library goes with the newest by itself. */
+  #widen(points) {
+    const [last, inSight] = [points.length - 1, clamp(Math.ceil(points.length / WIDER) * WIDER, LEAST_IN_SIGHT, MOST_IN_SIGHT)];
+    if (inSight === this.#inSight) return;
+    this.#inSight = inSight;
+    this.#chart.timeScale().setVisibleLogicalRange({ from: last - inSight, to: last + MARGIN_POINTS });
   }
 
   /* Alerts, and which point each falls on */
@@ -210,7 +218,8 @@ class Chart {
     this.#markedAs = key;
     this.#marked = alerts;
     this.#markers.setMarkers(this.#gathered(alerts).map((marked) => this.#markerOf(marked, points)));
-    this.#bands.update();
+    // The same price again, which has the chart drawn with its markers.
+    if (points.length) this.#price.update(this.#priceOf(points.at(-1)));
   }
 
   /** Of several in one bar and direction one is drawn, with their number; of ticks each. */
@@ -318,7 +327,7 @@ class Chart {
 
 /**
  * A series for the library's markers. With each price they ask for all of the chart to be measured, which takes a frame more; what a
- * price changes is drawn anyway. Where there are other markers, who sets them asks.
+ * price changes is drawn anyway. Where there are other markers, who sets them gives the series a price.
  */
 function sparing(series) {
   const attach = (primitive) => {

@@ -22,6 +22,7 @@ export class Marks {
   /** Cursor of the next older page; null: there is none. */
   #older = null;
 
+  /** `changed()` is called when REST told something else to draw. */
   constructor(changed) {
     this.#changed = changed;
     this.#refill = new Refill((signal) => this.#read(signal));
@@ -50,7 +51,6 @@ export class Marks {
   /** Take a live alert of the chosen ticker. */
   add(alert) {
     if (!this.alerts.has(alert.id)) this.#note(alert);
-    this.#changed();
   }
 
   /** The evidence of an alert as REST has it: the alert with `window`, `previous_price` and `previous_sma`; null if it is not stored yet. */

@@ -4,7 +4,7 @@ import { BarHistory } from "/static/dashboard/chart/bar_history.js";
 import { openChart } from "/static/dashboard/chart/chart.js";
 import { EvidenceCard, told } from "/static/dashboard/chart/evidence.js";
 import { placed, words } from "/static/dashboard/chart/gaps.js";
-import { TickHistory } from "/static/dashboard/chart/history.js";
+import { TickHistory } from "/static/dashboard/chart/tick_history.js";
 import { TICKS, bindIntervals, intervalOf } from "/static/dashboard/chart/intervals.js";
 import { bindKeys } from "/static/dashboard/chart/keys.js";
 import { Legend, partsOfBar, partsOfTick } from "/static/dashboard/chart/legend.js";
@@ -17,6 +17,11 @@ const PARTS = ["chart", "legend", "chart-title", "chart-note", "intervals", "cha
 
 /** Fewer leave the chart bare, and an average without the prices it needs: older ones are read without being asked for. */
 const LEAST_POINTS = 60;
+/**
+ * A live price that comes sooner behind one that was drawn waits for the tick, for a chart has one point a second: each time the library
+ * paints all of its canvases.
+ */
+const DRAW_AGAIN_MS = 1_000;
 
 export class ChartPanel {
   history;
@@ -36,6 +41,9 @@ export class ChartPanel {
   #placedAlerts = [];
   #placedAs = "";
   #marksDrawn = -1;
+  #drawnAt = -Infinity;
+  /** Whether there is more to draw than a live price: that does not wait. */
+  #isDue = false;
   #gapsListed = null;
   #isLegendDue = false;
   /** Time of the point that the reader points at, or null. */
@@ -47,7 +55,7 @@ export class ChartPanel {
     [this.#board, this.#view, this.#redraw] = [board, view, redraw];
     this.#parts = Object.fromEntries(PARTS.map((id) => [id, place.querySelector(`#${id}`)]));
     this.#legend = new Legend(this.#parts.legend);
-    this.marks = new Marks(redraw);
+    this.marks = new Marks(() => this.#renew());
     this.#card = new EvidenceCard(this.#parts["chart-card"], place, (alert, signal) => this.marks.evidenceOf(alert, signal), () => this.#parts.chart.focus());
     this.#takeInterval();
     bindIntervals(this.#parts.intervals, view);
@@ -62,7 +70,7 @@ export class ChartPanel {
   /** The number of prices in an average, once it is known. */
   set period(period) {
     this.#period = period;
-    this.#redraw();
+    this.#renew();
   }
 
   get period() {
@@ -74,7 +82,10 @@ export class ChartPanel {
     this.#choose();
     if (!update.isReplaced && update.isSnapshot) this.#resume();
     const { ticker } = this.history;
-    if (update.stocks.some((stock) => stock.ticker === ticker)) this.history.add(this.#board.prices.get(ticker));
+    if (update.stocks.some((stock) => stock.ticker === ticker)) {
+      this.history.add(this.#board.prices.get(ticker));
+      this.#isLegendDue = true;
+    }
     alerts.filter((alert) => alert.ticker === ticker).forEach((alert) => this.marks.add(alert));
   }
 
@@ -95,11 +106,14 @@ export class ChartPanel {
     this.history.break();
   }
 
-  /** Give the library other points and marks; whatever else has changed on the page, nothing is drawn. */
-  prepare() {
+  /** Give the library other points and marks; whatever else has changed on the page, nothing is drawn. `isTick`: none wait. */
+  prepare(isTick) {
     if (!this.history.ticker) return;
     const points = this.history.series.points(this.#period);
     if (points === this.#points && this.marks.version === this.#marksDrawn) return;
+    const now = performance.now();
+    if (!isTick && !this.#isDue && now - this.#drawnAt < DRAW_AGAIN_MS) return;
+    [this.#isDue, this.#drawnAt] = [false, now];
     [this.#points, this.#marksDrawn] = [points, this.marks.version];
     this.#placeAlerts();
     this.#show();
@@ -109,6 +123,12 @@ export class ChartPanel {
 
   draw() {
     if (this.#isLegendDue) this.#showLegend();
+  }
+
+  /** Draw at once: the reader chose something else, or history came. */
+  #renew() {
+    this.#isDue = true;
+    this.#redraw();
   }
 
   /** Show the card of an alert of any ticker, where the chart has it; the alert list calls this. */
@@ -124,7 +144,8 @@ export class ChartPanel {
   #takeInterval() {
     this.#interval = intervalOf(this.#view);
     const tell = (text) => this.#tell(text);
-    this.history = this.#isTicks ? new TickHistory(this.#redraw, tell) : new BarHistory(this.#interval, this.#redraw, tell);
+    const changed = () => this.#renew();
+    this.history = this.#isTicks ? new TickHistory(changed, tell) : new BarHistory(this.#interval, changed, tell);
   }
 
   get #isTicks() {
@@ -179,7 +200,7 @@ export class ChartPanel {
       scrolled: (isAway) => (this.#parts["chart-live"].hidden = !isAway),
       wantsOlder: () => this.#readOlder(),
     });
-    this.#redraw();
+    this.#renew();
   }
 
   #onNoChart() {

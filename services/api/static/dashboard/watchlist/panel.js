@@ -9,9 +9,7 @@ import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/wat
 import { Pins } from "/static/dashboard/watchlist/pins.js";
 import { Search } from "/static/dashboard/watchlist/search.js";
 
-/** A line that moves with each flush shows nothing more, and is drawn for every row in view. */
-const DRAW_AGAIN_MS = 1_000;
-/** Where so many rows change at once, no flash leads the eye. */
+/** Where so many rows change at once, no flash leads the eye, and their marks of alerts wait for the tick. */
 const MANY_ROWS = 12;
 
 export class WatchList {
@@ -28,8 +26,9 @@ export class WatchList {
   #sortedAt = 0;
   /** Whether something has changed since. */
   #isUnsorted = false;
-  #drawnAt = 0;
-  /** Rows beside those in sight that have changed since they were written. */
+  /** Whether days came that were asked for. */
+  #areDaysNew = false;
+  /** Rows that have changed and were not written, or not wholly: those beside sight, and of many their marks of alerts. */
   #late = new Set();
   #revealed = null;
   #prices = null;
@@ -45,7 +44,7 @@ export class WatchList {
     this.#parts = { count: part("#count"), empty: part("#no-prices"), scroller: part(".scroll"), heads: place.querySelectorAll("thead th") };
     this.#grid = new Grid(part("table"), this.#parts.scroller, {
       fill: (row) => this.#fill(row),
-      scrolled: () => this.#writeLate(),
+      scrolled: () => this.#onScroll(),
       choose: (ticker) => this.#choose(ticker),
       pin: (ticker) => this.#pin(ticker),
     });
@@ -66,28 +65,32 @@ export class WatchList {
     if (isOther) this.#arrange();
     const moved = [...this.#grid.rows.values()].filter((row) => changed.has(row.ticker));
     const { inSight } = this.#grid;
+    const isBusy = moved.length > MANY_ROWS;
     for (const row of moved) {
-      if (inSight.has(row.ticker)) this.#write(row, { isSeen: true, isBusy: moved.length > MANY_ROWS });
-      else this.#late.add(row);
+      const isSeen = inSight.has(row.ticker);
+      if (isSeen) this.#write(row, { isSeen, isBusy });
+      if (!isSeen || isBusy) this.#late.add(row);
     }
     if (isOther) this.#onChosen();
+    if (isOther || this.#areDaysNew) this.#ask(Date.now()); // an answer may be the first of many
+    if (this.#areDaysNew) this.#drawLines();
   }
 
-  /** Ages, lines, the order, and what is to be asked of the days. */
+  /**
+   * Ages, the order, what is to be asked of the days, and what is not worth a change with each flush: rows beside those in sight, and
+   * the lines, which tell nothing more when they move all the time.
+   */
   tick(now) {
-    const { prices } = this.#board;
     // Not only with a price: the last one for long may have come when rows were not to change places.
     if (this.#isUnsorted && this.#mayRearrange(now)) this.#arrange();
-    const isDue = now - this.#drawnAt >= DRAW_AGAIN_MS;
-    if (isDue) {
-      this.#drawnAt = now;
-      this.#writeLate();
-    }
-    for (const row of this.#grid.rows.values()) {
-      row.showAge(now + this.#board.clockAheadMs);
-      if (isDue) this.#drawLine(row);
-    }
-    this.#asking.look(this.#grid.inView, this.#order, (ticker) => prices.get(ticker)?.at ?? 0, now);
+    this.#writeLate();
+    this.#drawLines();
+    for (const row of this.#grid.rows.values()) this.#showAge(row, now);
+    this.#ask(now);
+  }
+
+  #ask(now) {
+    this.#asking.look(this.#grid.inView, this.#order, (ticker) => this.#board.prices.get(ticker)?.at ?? 0, now);
   }
 
   /* Order */
@@ -187,20 +190,35 @@ export class WatchList {
   #fill(row) {
     this.#write(row);
     this.#drawLine(row);
-    row.showAge(Date.now() + this.#board.clockAheadMs);
     this.#markRow(row);
   }
 
   #write(row, how = { isSeen: false }) {
     const stock = this.#board.prices.get(row.ticker);
     if (!stock) return; // it is no more, and the next frame takes its row away
+    const now = Date.now();
     row.show(stock, this.#days.openOf(row.ticker, stock.at), how);
-    row.showAlert(this.#board.alerts.lastOf(row.ticker), Date.now());
+    if (!how.isBusy) row.showAlert(this.#board.alerts.lastOf(row.ticker), now);
+    this.#showAge(row, now);
+  }
+
+  #showAge(row, now) {
+    row.showAge(now + this.#board.clockAheadMs);
+  }
+
+  #onScroll() {
+    this.#writeLate();
+    this.#ask(Date.now());
   }
 
   #writeLate() {
     this.#late.forEach((row) => this.#write(row));
     this.#late.clear();
+  }
+
+  #drawLines() {
+    this.#areDaysNew = false;
+    this.#grid.rows.forEach((row) => this.#drawLine(row));
   }
 
   #drawLine(row) {
@@ -210,7 +228,7 @@ export class WatchList {
   /** Not drawn here: the display may stand still. */
   #onDays(tickers) {
     tickers.forEach((ticker) => this.#board.changed.add(ticker));
-    this.#drawnAt = 0;
+    this.#areDaysNew = true;
     this.#redraw();
   }
 }
