@@ -49,12 +49,13 @@ def deployment_variables() -> dict[str, str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def standing(deployment: Deployment) -> None:
-    """Prices stand still, one of each ticker at least, and all of them are stored."""
+    """Prices stand still, two of each ticker at least, between which is a line, and all of them are stored."""
 
     async def are_known() -> bool:
-        return bool(await deployment.database.fetchval("SELECT count(DISTINCT ticker) = $1 FROM ticks", COUNT))
+        moved = "SELECT count(*) = $1 FROM (SELECT FROM ticks GROUP BY ticker HAVING min(ts) < max(ts)) AS moved"
+        return bool(await deployment.database.fetchval(moved, COUNT))
 
-    await deployment.pipeline.until(are_known, "a price of each ticker")
+    await deployment.pipeline.until(are_known, "two prices of each ticker")
     deployment.services["fetcher"].pause()
 
     async def are_stored() -> bool:
@@ -133,7 +134,7 @@ async def test_a_ticker_is_found_and_chosen_and_the_address_keeps_the_search(dep
 async def test_a_change_is_that_since_the_days_open_and_sorts_the_list(deployment: Deployment, visit: Visit, standing: None) -> None:
     await open_all(deployment, visit)
     await visit.holds(ARE_KNOWN)
-    assert await visit.run(ARE_DRAWN)
+    await visit.holds(ARE_DRAWN)
     await visit.page.click("th.change button")
     assert await visit.page.get_attribute("th.change", "aria-sort") == "descending"
     assert parse_qs(urlsplit(visit.page.url).fragment)["sort"] == ["-change"]

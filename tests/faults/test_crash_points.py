@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from tests.faults.walk import points_of, walk_together
 pytestmark = pytest.mark.timeout(300)
 """A hang guard only: every step starts processes, for which a busy machine has little time."""
 
-WALKS = ((Kind.KILL, 1), (Kind.KILL, 3), (Kind.HANG, 1), (Kind.HANG, 3), (Kind.RAISE, 3), (Kind.DELAY, 1))
-"""Kinds and hits; the third hit of what comes late is walked by whole processes that are (`test_stopped.py`)."""
+WALKS = tuple(product((Kind.KILL, Kind.HANG, Kind.RAISE, Kind.DELAY), (1, 3)))
+"""Every kind at the first and at the third hit."""
 
 
 def walks() -> Iterator[object]:

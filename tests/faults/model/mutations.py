@@ -28,7 +28,7 @@ NO_CURSOR_CHECK = Mutation(
     "nocas: commit does not look where the cursor stands",
     lua=(
         ("if head.cursor == last_id then return { 'DUP'", "if false then return { 'DUP'"),
-        ("if head.cursor ~= previous or #call('XRANGE'", "if #call('XRANGE'"),
+        ("if head.cursor ~= previous or #call('XREVRANGE'", "if #call('XREVRANGE'"),
     ),
 )
 
