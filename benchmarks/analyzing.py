@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from benchmarks.ground import CAP, PERIOD, TOKEN, Ground, append_all, make_batches, rounds, set_up, write_ticks
+from benchmarks.ground import CAP, PERIOD, TOKEN, Ground, append_all, make_batches, rounds, set_aside, set_up, write_ticks
 from benchmarks.peer import Peer, taking_turns
 from benchmarks.recommitting import Recorded, recommit, recording, remember
 from benchmarks.report import Row, row
@@ -100,6 +100,7 @@ async def _recorded(ground: Ground, redis: Redis, batches: list[list[TickValues]
     await set_up(redis)
     await append_all(redis, batches)
     before = remember(ground.redis_url)
+    set_aside()
     with recording(redis) as commits:
         seconds = await work_off(ground, redis, TICKS)
     return TICKS / seconds, Recorded(before, commits)

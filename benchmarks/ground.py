@@ -1,5 +1,6 @@
 """The ground of every measurement: fresh servers as `make run` starts them, and the same ticks for both sides."""
 
+import gc
 import json
 import random
 import time
@@ -52,6 +53,12 @@ def ground() -> Iterator[Ground]:
         postgres = EmbeddedPostgres(Path(directory, "postgres"), find_free_port())
         with redis, postgres:
             yield Ground(redis.url, postgres.url, (redis.flavour, postgres.flavour), Path(directory))
+
+
+def set_aside() -> None:
+    """Keep the collector from what a measurement holds so far: nothing of it is heap of a service at work. Peers do the same."""
+    gc.collect()
+    gc.freeze()
 
 
 def write_ticks(ground: Ground, batches: list[list[TickValues]]) -> str:

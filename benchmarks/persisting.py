@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.ground import TOKEN, Ground, append_all, make_batches, rounds, set_up, write_ticks
+from benchmarks.ground import TOKEN, Ground, append_all, make_batches, rounds, set_aside, set_up, write_ticks
 from benchmarks.peer import taking_turns
 from benchmarks.report import Row, row
 from services.admin.migrate import migrate_postgres
@@ -33,6 +33,7 @@ async def measure(ground: Ground) -> list[Row]:
         await set_up(redis)
         await append_all(redis, batches)
     path = write_ticks(ground, batches[:20])
+    set_aside()
     ours: list[float] = []
     theirs: dict[str, list[float]] = {form: [] for form in AGAINST}
     async with taking_turns("storing", ground.database_url, path) as peer:

@@ -1,6 +1,7 @@
 """A program that does something whenever it is asked to: a line of JSON in (arguments), a line of JSON out (what came of it)."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,8 @@ Tick = list[str]
 
 
 async def _take(turn: Callable[..., Awaitable[object]]) -> None:
+    gc.collect()
+    gc.freeze()  # the ticks that lie ready are no heap that it would have at work
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         print(json.dumps(await turn(**json.loads(line))), flush=True)

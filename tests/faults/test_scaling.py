@@ -19,7 +19,7 @@ async def test_a_second_signal_ends_at_once_what_cannot_drain(small_pipeline: Pi
 
 
 @pytest.mark.parametrize(
-    ("changes", "ticks"), [pytest.param(2, 60, id="once"), pytest.param(4, 90, id="and once more", marks=pytest.mark.long)]
+    ("changes", "ticks"), [pytest.param(2, 60, id="once"), pytest.param(8, 90, id="for half a minute", marks=pytest.mark.long)]
 )
 async def test_from_one_to_four_and_back_nothing_is_lost_and_every_reader_sees_the_same(
     changes: int, ticks: int, redis_url: str, small_pipeline: Pipeline, small_proof: Proof

@@ -8,7 +8,7 @@ from tests.faults.model.mutations import HARMFUL, NO_TOKEN_CHECK_IN_COMMIT
 from tests.faults.model.running import Failed, Mutation, run
 
 SEEDS = range(6)
-MORE_SEEDS = range(6, 12)
+MORE_SEEDS = range(6, 16)
 CAUGHT_WITHIN = range(24)
 FEW_STEPS = 300
 HANG_SECONDS = 900
