@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from services.admin.migrate import load_library
-from services.persister import service
 from services.persister import store as store_module
 from services.persister.service import persist
 from services.persister.store import connect_store
@@ -80,12 +79,6 @@ async def persisting(redis: Redis, redis_url: str, database_url: str, pool: asyn
             lease.ended.set()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await working
-
-
-@pytest.fixture(autouse=True)
-def full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is appended at once is a full batch: while it is stored, the next one is read."""
-    monkeypatch.setattr(service, "ENTRIES", 3)
 
 
 @pytest.fixture

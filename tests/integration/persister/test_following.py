@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from services.persister import service
 from services.persister.service import persist
 from services.persister.store import Store
 from shared import streams
@@ -19,13 +18,6 @@ from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.lease import Lease
 from tests.integration.partition import PartitionUnderTest, set_up
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two entries are a full batch, behind which the next is read ahead."""
-    monkeypatch.setattr(service, "ENTRIES", 2)
-    monkeypatch.setattr(service, "FEW", 1)
 
 
 @asynccontextmanager
@@ -72,26 +64,6 @@ async def test_both_streams_are_stored_and_the_groups_show_it(
 
 async def groups_of(redis: Redis, key: str) -> dict[str, dict[str, object]]:
     return {str(group["name"]): group for group in await redis.xinfo_groups(key)}
-
-
-async def test_the_next_batch_is_read_while_one_is_stored(
-    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, database_url: str
-) -> None:
-    await partition.append("1")
-    async with persisting(redis_url, store):
-        await until(database, COUNT_TICKS, 1)
-        holder = await asyncpg.connect(database_url)
-        async with holder.transaction(), partition.redis.monitor() as monitor:
-            await holder.execute("SELECT FROM cursors FOR UPDATE")  # nothing can be stored for now
-            await partition.append("2", "3", "4", "5")
-            ids = [entry_id for entry_id, _ in await partition.redis.xrange(streams.ticks(0))]
-            async with asyncio.timeout(10):
-                async for seen in monitor.listen():
-                    if seen["command"].startswith("XREAD") and seen["command"].endswith(f"{streams.ticks(0)} {ids[2]}"):
-                        break
-            assert await database.fetchval(COUNT_TICKS) == 1
-        await holder.close()
-        await until(database, COUNT_TICKS, 5)
 
 
 async def test_a_plain_restart_of_redis_loses_nothing_and_goes_on_under_a_new_label(
