@@ -168,27 +168,6 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
-async def put_on_the_wire() -> None:
-    """Let a request that was just begun be sent before a computation takes the processor: redis-py needs some turns of the loop for it."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-async def give_up(doing: "asyncio.Future[Any] | None") -> None:
-    """Cancel what is being done, and await its end, however that comes."""
-    if doing is not None:
-        doing.cancel()
-        await see_off(doing)
-
-
-async def see_off(doing: "asyncio.Future[Any] | None") -> None:
-    """Await an end without its outcome; an error on its way is looked at here, so that it is not reported a second time."""
-    if doing is not None:
-        await asyncio.wait({doing})
-        if not doing.cancelled():
-            doing.exception()
-
-
 async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T | None:
     """Await what is being done; None, and it is given up, once `stop` is set: a server that hangs must not hold up the end."""
     stopped = asyncio.ensure_future(stop.wait())
@@ -198,7 +177,10 @@ async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T |
         return None if stop.is_set() else doing.result()
     finally:
         stopped.cancel()
-        await give_up(doing)
+        doing.cancel()
+        await asyncio.wait({doing})
+        if not doing.cancelled():
+            doing.exception()  # looked at here: how something ends that was given up is of no interest
 
 
 async def until_ready(

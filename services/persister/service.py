@@ -24,7 +24,7 @@ from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import Read
 from shared.redis.retained import AnotherLife, look_since
-from shared.runtime import give_up, put_on_the_wire, wait_or_stop
+from shared.runtime import wait_or_stop
 
 log = structlog.get_logger(__name__)
 
@@ -112,32 +112,24 @@ class _Follower:
         await reach(CrashPoint.PERSISTER_POSITION_READ)
         position = await self._resolve(position, head)
         position = await self._mirror(position, head)
-        ahead: asyncio.Task[Read] | None = None
-        try:
-            while (found := await self._lease.while_held(ahead or self._start_reading(position.entry_id))) is not None:
-                ahead = None
-                self._lease.progress()
-                if found.incarnation != head.incarnation:
-                    head = await partition_log.head(self._redis, self._partition)
-                    # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
-                    position = await self._mirror(await self._resolve(position, head), head)
-                    continue
-                if found.entries:
-                    # A full batch means that more is waiting: it is read while this one is stored.
-                    if self._size.on_read(len(found.entries)):
-                        ahead = self._start_reading(found.entries[-1][0])
-                        await put_on_the_wire()
-                    position = await self._store_batch(found, position, head)
-                else:
-                    self._measures.note_read(0)
-                    if found.seq > position.seq and self._stream in MIRRORED:
-                        position = await self._look_for_more(position, found, head)
-                    await self._check_cursor(position)
-                self._note_success(position, backoff)
-                if 0 < len(found.entries) < FEW:
-                    await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
-        finally:
-            await give_up(ahead)
+        while (found := await self._read(position.entry_id)) is not None:
+            self._lease.progress()
+            if found.incarnation != head.incarnation:
+                head = await partition_log.head(self._redis, self._partition)
+                # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
+                position = await self._mirror(await self._resolve(position, head), head)
+                continue
+            if found.entries:
+                self._size.on_read(len(found.entries))
+                position = await self._store_batch(found, position, head)
+            else:
+                self._measures.note_read(0)
+                if found.seq > position.seq and self._stream in MIRRORED:
+                    position = await self._look_for_more(position, found, head)
+                await self._check_cursor(position)
+            self._note_success(position, backoff)
+            if 0 < len(found.entries) < FEW:
+                await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
 
     async def _check_cursor(self, position: Position) -> None:
         """Raise `StoredElsewhere` if the cursor has moved while there was nothing to store: the database was restored, and lacks rows."""
@@ -212,10 +204,12 @@ class _Follower:
         )
         return position._replace(passed=passed)
 
-    def _start_reading(self, after: str) -> "asyncio.Task[Read]":
-        """Read the next batch; giving up a read loses nothing, since reading has no side effect."""
-        reading = partition_log.read(self._reader, self._stream, self._partition, after, count=self._size.count, block_ms=self._block_ms)
-        return asyncio.create_task(reading, name=f"read-{self._stream}-{self._partition}")
+    async def _read(self, after: str) -> Read | None:
+        """Read the next batch; None once the lease ended."""
+        reading = asyncio.ensure_future(
+            partition_log.read(self._reader, self._stream, self._partition, after, count=self._size.count, block_ms=self._block_ms)
+        )
+        return await self._lease.while_held(reading)
 
     async def _resolve(self, position: Position, head: Head) -> Position:
         """Judge the position in the incarnation of `head`; go back to what is stored and was not lost, and note the loss."""
