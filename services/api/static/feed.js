@@ -616,7 +616,7 @@ export function asking(url, tickers, cursor) {
 }
 
 /** A number that is a price, behind its name. No text within a string looks like that: there a quote is escaped. */
-const PRICES = /([{,]\s*"(?:price|sma)"\s*:\s*)(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=\s*[,}])/g;
+const PRICES = /([{,]\s*"(?:price|sma)"\s*:\s*)(-?(?!0\d)\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=\s*[,}])/g;
 
 /** Read JSON; `price` and `sma` stay text. A reviver that is told each number's source would take five times as long. */
 export function parse(text) {

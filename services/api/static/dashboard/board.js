@@ -5,6 +5,7 @@ const MOST_ALERTS = 1_000;
 /** The alerts of every ticker, from the gateway and from REST, each once, newest first and bounded. */
 export class AlertLog {
   #newest = [];
+  #ids = new Set();
   #lastOf = new Map();
 
   /** Newest first: by time of the event, and of one moment the later arrived first. */
@@ -19,15 +20,17 @@ export class AlertLog {
 
   /** Take alerts, the newest last; return those that are not listed yet. */
   add(alerts) {
-    if (alerts.length === 0) return [];
-    const listed = new Set(this.#newest.map((alert) => alert.id));
-    const fresh = alerts.filter((alert) => !listed.has(alert.id)).map((alert) => ({ ...alert, at: Date.parse(alert.ts) }));
+    const fresh = alerts.filter((alert) => !this.#ids.has(alert.id)).map((alert) => ({ ...alert, at: Date.parse(alert.ts) }));
+    if (fresh.length === 0) return [];
     fresh.forEach((alert) => this.#note(alert));
-    this.#newest = [...fresh.toReversed(), ...this.#newest].sort(newestFirst).slice(0, MOST_ALERTS);
+    const all = [...fresh.toReversed(), ...this.#newest].sort(newestFirst);
+    this.#newest = all.slice(0, MOST_ALERTS);
+    all.slice(MOST_ALERTS).forEach(({ id }) => this.#ids.delete(id));
     return fresh;
   }
 
   #note(alert) {
+    this.#ids.add(alert.id);
     const known = this.#lastOf.get(alert.ticker);
     if (!known || newestFirst(known, alert) >= 0) this.#lastOf.set(alert.ticker, alert);
   }
