@@ -16,8 +16,8 @@ from tests.integration.fetcher.playing import PARTITIONS, Fetcher, entries_of, r
 Start = Callable[..., Awaitable[Fetcher]]
 PricesFile = Callable[..., Path]
 
-ROWS = 30_000
-"""A third of them take longer to play than a look at how far it is, however busy the machine."""
+ROWS = 40_000
+"""Two thirds of them take longer to play than a look at how far it is, however busy or fast the machine."""
 
 
 async def at_least(redis: Redis, replay_id: str, rows: int) -> None:
@@ -35,7 +35,7 @@ async def test_a_replay_killed_again_and_again_gives_every_row_once(
     ready_redis: Redis, start_fetcher: Start, prices_file: PricesFile
 ) -> None:
     path = prices_file(ROWS, bad_every=100)
-    for rows in (3_000, 10_000, 18_000):
+    for rows in (3_000, 8_000, 13_000):
         killed = await start_fetcher(SOURCE="replay", REPLAY_FILE=path, REPLAY_ID="killed")
         await at_least(ready_redis, "killed", rows)
         killed.process.send_signal(signal.SIGKILL)
