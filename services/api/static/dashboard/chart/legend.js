@@ -42,7 +42,7 @@ export class Legend {
   #part(name, label) {
     const [element, value] = [document.createElement("span"), document.createElement("span")];
     element.className = name;
-    value.className = OWN_WIDTH.has(name) ? "value" : "value own";
+    value.className = OWN_WIDTH.has(name) ? "value" : "value fixed";
     if (label) element.append(Object.assign(document.createElement("span"), { className: "label", textContent: label }), " ");
     element.append(value);
     this.#parts.set(name, value);
