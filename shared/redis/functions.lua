@@ -53,7 +53,7 @@ local function wrong_type(types)
   return answer
 end
 
--- What to answer if the user may not run a command. A call that were stopped after its first write would leave entries
+-- What to answer if the user may not run a command. A call that is stopped after its first write leaves entries
 -- without their seq, and then the same ones again. The key itself was allowed with the call; what follows it lets Redis find it.
 local function forbids(command, key)
   local may

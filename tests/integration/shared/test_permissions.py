@@ -43,7 +43,7 @@ async def test_a_function_does_all_of_its_work_or_none_when_a_command_is_forbidd
     state, digest = await partition.digest()
     letter = [letter async for letter in newest_first(partition.redis, 0)][-1]
     batch = log.freeze(partition.number + 1, [("AAPL", "5", "1771105101950", "s", "", "", "")], [Rejected(1, "bad", "row")])
-    # Missing groups are made by whoever writes next: one more thing to write with.
+    # A commit makes the groups of the ticks again, trimming those of the events: one more thing to write with.
     await partition.redis.xgroup_destroy(streams.enriched(0), "persister")
     await partition.redis.xgroup_destroy(streams.ticks(0), "analyzer")
     await partition.redis.acl_setuser(USER, enabled=True, commands=[f"-{command}"])
