@@ -34,11 +34,11 @@ def recording(redis: Redis) -> Iterator[list[tuple[Any, ...]]]:
             commits.append(command)
         return await execute(*command, **options)
 
-    redis.execute_command = note  # type: ignore[method-assign]  # the one place that every commit passes
+    redis.execute_command = note  # type: ignore[method-assign]  # replaced on purpose: every commit passes here, and nowhere else
     try:
         yield commits
     finally:
-        redis.execute_command = execute  # type: ignore[method-assign]  # what it was
+        redis.execute_command = execute  # type: ignore[method-assign]  # the method itself again, after the run
 
 
 def remember(url: str) -> dict[bytes, bytes]:

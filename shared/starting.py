@@ -30,6 +30,6 @@ def _import_structlog() -> None:
     """Without rich, which it imports wherever it is installed: 80 modules and 4 MB, for tracebacks in colours that nobody asks for."""
     sys.modules["rich"] = None  # type: ignore[assignment]  # which is how Python is told that there is none
     try:
-        import structlog  # noqa: F401  # imported for others to find
+        import structlog  # noqa: F401  # not used here: who imports it next finds it without rich
     finally:
         del sys.modules["rich"]

@@ -52,7 +52,7 @@ class _HonestSender:
         seconds, self.socket_timeout = self.socket_timeout, None
         try:
             async with asyncio.timeout(seconds):
-                await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection it is mixed into
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]  # a mixin: the connection has it
         except RuntimeError as error:
             raise RedisConnectionError(str(error)) from error
         except TimeoutError as error:
