@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared import streams
 from shared.redis import client as client_module
@@ -82,6 +83,26 @@ async def test_a_redis_that_does_not_answer_is_given_up_in_time(
         proxy.replies.is_swallowed = False
         # The answer that came too late belongs to nobody.
         assert await client.get("counter") == "1"
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_redis_that_takes_nothing_is_given_up_in_time_or_when_asked_and_is_asked_again(
+    redis: Redis, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 60.0 if is_cancelled else 0.2)
+    async with connect(proxy.url, service="tests") as client:
+        await client.ping()
+        proxy.requests.bytes_per_second = 1000
+        sending = asyncio.create_task(client.set("big", "x" * 30_000_000))  # more than all buffers between hold
+        if is_cancelled:
+            for _ in range(10):  # until it is being sent
+                await asyncio.sleep(0)
+            sending.cancel()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else RedisTimeoutError):
+            await sending
+        proxy.requests.bytes_per_second = 0
+        await client.set("small", "1")
+        assert await redis.mget(["big", "small"]) == [None, "1"]
 
 
 async def test_a_second_answer_to_a_doubled_request_is_nobody_elses(redis: Redis, proxy: FaultProxy) -> None:
