@@ -93,7 +93,7 @@ async def test_a_redis_that_takes_nothing_is_given_up_in_time_or_when_asked_and_
     async with connect(proxy.url, service="tests") as client:
         await client.ping()
         proxy.requests.bytes_per_second = 1000
-        sending = asyncio.create_task(client.set("big", "x" * 30_000_000))  # more than all buffers between hold
+        sending = asyncio.ensure_future(client.set("big", "x" * 30_000_000))  # more than all buffers between hold
         if is_cancelled:
             for _ in range(10):  # until it is being sent
                 await asyncio.sleep(0)
