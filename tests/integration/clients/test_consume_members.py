@@ -127,9 +127,10 @@ async def test_a_stopped_member_swallows_nothing_when_it_goes_on(feed: Feed, red
                     stopped.go_on()
                     await until(lambda: has_beaten(feed, name, 3))
                 if tick.seq == 15:
+                    # Not later: whoever leaves gives the partition back, and the last tick, which it did not finish, to the other.
+                    assert stopped.seen() == list(range(1, 11))
                     break
         assert seqs == [11, 12, 13, 14, 15]
-        assert stopped.seen() == list(range(1, 11))
 
 
 async def has_read_all(feed: Feed, count: int) -> bool:
@@ -158,10 +159,11 @@ async def test_a_member_that_is_stopped_in_mid_batch_hands_out_nothing_more_when
                     stopped.go_on()
                     await until(lambda: has_gone_on(stopped))
                 if tick.seq == 1000:
+                    # Not later, for the same reason as above.
+                    assert stopped.seen() == [1, 2, 3, 4]
                     break
         assert seqs == list(range(seqs[0], 1001))
         assert seqs[0] <= 4
-        assert stopped.seen() == [1, 2, 3, 4]
 
 
 async def has_seen(consumer: Consumer, seq: int) -> bool:
