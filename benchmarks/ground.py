@@ -18,6 +18,7 @@ from shared import streams
 from shared.events import TickValues
 from shared.redis import log
 from shared.redis.client import connect
+from shared.starting import collect_seldom
 
 ROUNDS, FEWEST_ROUNDS = 5, 3
 """Samples of each side, after a round that is thrown away; fewer on a machine that is slow at it."""
@@ -56,9 +57,13 @@ def ground() -> Iterator[Ground]:
 
 
 def set_aside() -> None:
-    """Keep the collector from what a measurement holds so far: nothing of it is heap of a service at work. Peers do the same."""
+    """Keep the collector from what a measurement holds so far: nothing of it is heap of a service at work. Peers do the same.
+
+    From here on it looks as seldom as in a service; at the peers as their documentation leaves it.
+    """
     gc.collect()
     gc.freeze()
+    collect_seldom()
 
 
 def write_ticks(ground: Ground, batches: list[list[TickValues]]) -> str:

@@ -177,10 +177,22 @@ async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T |
         return None if stop.is_set() else doing.result()
     finally:
         stopped.cancel()
+        await give_up(doing)
+
+
+async def give_up(doing: "asyncio.Future[Any] | None") -> None:
+    """Cancel what is being done, and await its end."""
+    if doing is not None:
         doing.cancel()
+        await see_off(doing)
+
+
+async def see_off(doing: "asyncio.Future[Any] | None") -> None:
+    """Await the end of what is being done, whatever it is; looked at here, an error is not reported once more."""
+    if doing is not None:
         await asyncio.wait({doing})
         if not doing.cancelled():
-            doing.exception()  # looked at here: how something ends that was given up is of no interest
+            doing.exception()
 
 
 async def until_ready(

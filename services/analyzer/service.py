@@ -8,7 +8,7 @@ thrown away and loaded again.
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 from redis.asyncio import Redis
@@ -27,7 +27,7 @@ from shared.redis import log as partition_log
 from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import BATCH_ENTRIES, Answer, Read, Trimmed
-from shared.runtime import first_cause, wait_or_stop
+from shared.runtime import first_cause, give_up, see_off, wait_or_stop
 
 log = structlog.get_logger(__name__)
 
@@ -128,8 +128,8 @@ class _Worker:
                     await in_flight
                     in_flight = None
         finally:
-            await _give_up(ahead)
-            await _see_off(in_flight)
+            await give_up(ahead)
+            await see_off(in_flight)
         if in_flight is not None:
             in_flight.result()
 
@@ -219,17 +219,3 @@ async def _put_on_the_wire() -> None:
     """Let a new request be sent before a digest takes the processor: redis-py needs a few turns of the loop for that."""
     for _ in range(3):
         await asyncio.sleep(0)
-
-
-async def _give_up(reading: "asyncio.Task[Read] | None") -> None:
-    if reading is not None:
-        reading.cancel()
-        await _see_off(reading)
-
-
-async def _see_off(task: "asyncio.Task[Any] | None") -> None:
-    """Await a task without its outcome; an error on its way is looked at here, so that it is not reported a second time."""
-    if task is not None:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()

@@ -2,10 +2,15 @@
 
 Where it stands is read from PostgreSQL, never from Redis; after any error it is read again, so an unknown COMMIT resolves
 itself. When Redis began a new incarnation, the position is judged first and a loss is noted as an event.
+
+Who is behind reads and encodes the next batch while PostgreSQL is at work on one: not sooner, since the short statements before
+the COPY would wait for that, and PostgreSQL with them. Any failure drops it.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -24,7 +29,7 @@ from shared.redis.client import TRY_AGAIN
 from shared.redis.lease import Lease
 from shared.redis.log import Read
 from shared.redis.retained import AnotherLife, look_since
-from shared.runtime import wait_or_stop
+from shared.runtime import give_up, wait_or_stop
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +58,14 @@ async def persist(redis: Redis, reader: Redis, store: Store, lease: Lease, *, bl
             task.cancel()
         if late:
             log.warning("batch under way given up, it is read again", partition=lease.partition, waited_seconds=FINISH_SECONDS)
+
+
+class _Batch(NamedTuple):
+    """What was read after a position, and what it becomes there; None if it is to be judged first, or nothing."""
+
+    found: Read
+    before: Position
+    lines: Lines | None
 
 
 class _Follower:
@@ -112,24 +125,33 @@ class _Follower:
         await reach(CrashPoint.PERSISTER_POSITION_READ)
         position = await self._resolve(position, head)
         position = await self._mirror(position, head)
-        while (found := await self._read(position.entry_id)) is not None:
-            self._lease.progress()
-            if found.incarnation != head.incarnation:
-                head = await partition_log.head(self._redis, self._partition)
-                # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
-                position = await self._mirror(await self._resolve(position, head), head)
-                continue
-            if found.entries:
-                self._size.on_read(len(found.entries))
-                position = await self._store_batch(found, position, head)
-            else:
-                self._measures.note_read(0)
-                if found.seq > position.seq and self._stream in MIRRORED:
-                    position = await self._look_for_more(position, found, head)
-                await self._check_cursor(position)
-            self._note_success(position, backoff)
-            if 0 < len(found.entries) < FEW:
-                await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
+        ahead: asyncio.Task[_Batch] | None = None
+        try:
+            while (batch := await self._lease.while_held(ahead or self._start_reading(position, head))) is not None:
+                ahead, found = None, batch.found
+                self._lease.progress()
+                if found.incarnation != head.incarnation:
+                    head = await partition_log.head(self._redis, self._partition)
+                    # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
+                    position = await self._mirror(await self._resolve(position, head), head)
+                    continue
+                if found.entries:
+                    lines = batch.lines if batch.lines and batch.before == position else self._encode(found, position, head)
+                    is_sent = asyncio.Event()
+                    # A full batch means that more is waiting: only then is there something to read meanwhile.
+                    if self._size.on_read(len(found.entries)):
+                        ahead = self._start_reading(lines.position, head, is_sent)
+                    position = await self._store_batch(found, lines, position, head, is_sent)
+                else:
+                    self._measures.note_read(0)
+                    if found.seq > position.seq and self._stream in MIRRORED:
+                        position = await self._look_for_more(position, found, head)
+                    await self._check_cursor(position)
+                self._note_success(position, backoff)
+                if 0 < len(found.entries) < FEW:
+                    await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
+        finally:
+            await give_up(ahead)
 
     async def _check_cursor(self, position: Position) -> None:
         """Raise `StoredElsewhere` if the cursor has moved while there was nothing to store: the database was restored, and lacks rows."""
@@ -141,14 +163,14 @@ class _Follower:
         if stored[:2] != position[:2]:
             raise StoredElsewhere
 
-    async def _store_batch(self, found: Read, position: Position, head: Head) -> Position:
+    async def _store_batch(self, found: Read, batch: Lines, position: Position, head: Head, is_sent: asyncio.Event) -> Position:
+        """Store what was read after `position`; `is_sent` is set once PostgreSQL is at work on it, or done."""
         await reach(CrashPoint.PERSISTER_BATCH_READ)
-        now = Head(head.incarnation, head.lineage, {**head.last_seq, self._stream: found.seq})
-        batch = encode(self._stream, self._partition, found.entries, position, now)
         if batch.hole is not None:
-            await self._judge_hole(batch, batch.hole, position, found, now)
+            await self._judge_hole(batch, batch.hole, position, found, _as_read(head, self._stream, found))
         self._measures.note_read(found.seq - batch.position.seq)
-        refused = await self._store_lines(position, batch)
+        refused = await self._store_lines(position, batch, is_sent.set)
+        is_sent.set()
         await reach(CrashPoint.PERSISTER_COMMITTED)
         self._measures.note_rows(len(found.entries), len(batch.lines) - len(refused), batch.position.entry_id)
         self._report(batch, refused)
@@ -183,9 +205,9 @@ class _Follower:
     def _gap(self, first: int, last: int, head: Head, **place: str) -> StreamEvent:
         return StreamEvent(self._stream, "gap", label(self._stream, first, head), first, last, dict(place))
 
-    async def _store_lines(self, position: Position, batch: Lines) -> list[StreamEvent]:
+    async def _store_lines(self, position: Position, batch: Lines, when_sent: Callable[[], None] = lambda: None) -> list[StreamEvent]:
         with self._measures.transaction():
-            refused = await self._store.store(self._stream, self._partition, position, batch)
+            refused = await self._store.store(self._stream, self._partition, position, batch, when_sent)
         self._measures.note_events((*batch.events, *refused))
         return refused
 
@@ -204,12 +226,21 @@ class _Follower:
         )
         return position._replace(passed=passed)
 
-    async def _read(self, after: str) -> Read | None:
-        """Read the next batch; None once the lease ended."""
-        reading = asyncio.ensure_future(
-            partition_log.read(self._reader, self._stream, self._partition, after, count=self._size.count, block_ms=self._block_ms)
+    def _start_reading(self, before: Position, head: Head, begin: asyncio.Event | None = None) -> "asyncio.Task[_Batch]":
+        """Read and encode the next batch, once `begin` is set; giving it up loses nothing, since reading has no side effect."""
+        return asyncio.create_task(self._read(before, head, begin), name=f"read-{self._stream}-{self._partition}")
+
+    async def _read(self, before: Position, head: Head, begin: asyncio.Event | None) -> "_Batch":
+        if begin is not None:
+            await begin.wait()
+        found = await partition_log.read(
+            self._reader, self._stream, self._partition, before.entry_id, count=self._size.count, block_ms=self._block_ms
         )
-        return await self._lease.while_held(reading)
+        is_known = found.incarnation == head.incarnation
+        return _Batch(found, before, self._encode(found, before, head) if found.entries and is_known else None)
+
+    def _encode(self, found: Read, before: Position, head: Head) -> Lines:
+        return encode(self._stream, self._partition, found.entries, before, _as_read(head, self._stream, found))
 
     async def _resolve(self, position: Position, head: Head) -> Position:
         """Judge the position in the incarnation of `head`; go back to what is stored and was not lost, and note the loss."""
@@ -257,6 +288,11 @@ class _Follower:
                 self._log.error(
                     "noted in stream_events", kind=event.kind, first_seq=event.first_seq, last_seq=event.last_seq, **event.detail
                 )
+
+
+def _as_read(head: Head, stream: str, found: Read) -> Head:
+    """A head as it was when entries were read."""
+    return Head(head.incarnation, head.lineage, {**head.last_seq, stream: found.seq})
 
 
 def _end_of_events(head: Head) -> Position:

@@ -157,13 +157,16 @@ class Store:
 
         return await self._with_connection(keep)
 
-    async def store(self, stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
+    async def store(
+        self, stream: str, partition: int, before: Position, batch: Lines, when_sent: Callable[[], None] = lambda: None
+    ) -> list[StreamEvent]:
         """Store a batch that was read after `before`; return the rows that PostgreSQL refused, which are noted with it.
 
+        `when_sent` is called once rows are on their way, while PostgreSQL is at work on them; again where it refused some.
         Raise `StoredElsewhere` if the cursor has moved. After any other error of `POSTGRES_AWAY`, and when cancelled, it is not
         known whether the batch is in: the cursor tells.
         """
-        return await self._with_connection(lambda connection: _store(connection, stream, partition, before, batch))
+        return await self._with_connection(lambda connection: _store(connection, stream, partition, before, batch, when_sent))
 
     async def _end_stalled(self) -> None:
         """End persisters that stand still within a COPY: no timeout of PostgreSQL's does, and they hold the row of a cursor."""
@@ -207,7 +210,9 @@ def _look_at(ended: "asyncio.Future[T]") -> None:
         ended.exception()
 
 
-async def _store(connection: "Connection", stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
+async def _store(
+    connection: "Connection", stream: str, partition: int, before: Position, batch: Lines, when_sent: Callable[[], None]
+) -> list[StreamEvent]:
     refused: list[StreamEvent] = []
     after = batch.position
     async with connection.transaction():
@@ -218,18 +223,20 @@ async def _store(connection: "Connection", stream: str, partition: int, before: 
         if batch.lines:
             # What an operator's own deferred constraint refuses at COMMIT could not be told from the rest of the batch.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            await _copy(connection, stream, batch.lines, refused)
+            await _copy(connection, stream, batch.lines, refused, when_sent)
         for event in (*batch.events, *refused):
             await _note(connection, partition, event)
         await reach(CrashPoint.PERSISTER_ROWS_COPIED)
     return refused
 
 
-async def _copy(connection: "Connection", stream: str, lines: Sequence[str], refused: list[StreamEvent]) -> None:
+async def _copy(
+    connection: "Connection", stream: str, lines: Sequence[str], refused: list[StreamEvent], when_sent: Callable[[], None]
+) -> None:
     """Copy the lines; if PostgreSQL refuses one, halve until it stands alone, so that the rest is stored."""
     try:
         async with connection.transaction():
-            await connection.copy_to_table(stream, source=_chunk(lines), columns=COLUMNS[stream], format="text")
+            await connection.copy_to_table(stream, source=_chunk(lines, when_sent), columns=COLUMNS[stream], format="text")
     except asyncpg.PostgresError as error:
         if not is_poison(error):
             raise
@@ -237,8 +244,8 @@ async def _copy(connection: "Connection", stream: str, lines: Sequence[str], ref
             refused.append(rejected_line(stream, lines[0], f"{type(error).__name__}: {error}"))
             return
         middle = len(lines) // 2
-        await _copy(connection, stream, lines[:middle], refused)
-        await _copy(connection, stream, lines[middle:], refused)
+        await _copy(connection, stream, lines[:middle], refused, when_sent)
+        await _copy(connection, stream, lines[middle:], refused, when_sent)
 
 
 def is_poison(error: asyncpg.PostgresError) -> bool:
@@ -249,8 +256,10 @@ def is_poison(error: asyncpg.PostgresError) -> bool:
     return (state.startswith("22") or state in POISON) and not is_homeless
 
 
-async def _chunk(lines: Sequence[str]) -> AsyncIterator[bytes]:
+async def _chunk(lines: Sequence[str], when_sent: Callable[[], None]) -> AsyncIterator[bytes]:
     yield "".join(lines).encode()
+    # asyncpg asks for more once it has written this.
+    when_sent()
 
 
 async def _note(connection: "Connection", partition: int, event: StreamEvent) -> None:

@@ -1,7 +1,7 @@
 """The known ways to do it wrong: an oracle that one of them gets past proves nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from unittest.mock import patch
@@ -96,12 +96,14 @@ NO_SIDE = Mutation("noside: the side is derived from the list", python=deriving_
 def copying_first() -> AbstractContextManager[object]:
     """COPY, then the cursor: the loser gets a unique violation instead of zero rows."""
 
-    async def store(self: Store, stream: str, partition: int, before: Position, batch: Lines) -> list[StreamEvent]:
+    async def store(
+        self: Store, stream: str, partition: int, before: Position, batch: Lines, when_sent: Callable[[], None]
+    ) -> list[StreamEvent]:
         refused: list[StreamEvent] = []
         connection = await self._pool.acquire()
         async with connection.transaction():
             if batch.lines:
-                await _copy(connection, stream, batch.lines, refused)
+                await _copy(connection, stream, batch.lines, refused, when_sent)
             moved = await connection.execute(queries()["advance"], stream, partition, *batch.position, before.incarnation, before.entry_id)
             if moved != "UPDATE 1":
                 raise StoredElsewhere

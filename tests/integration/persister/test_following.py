@@ -10,14 +10,24 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from services.persister import service
+from services.persister.rows import Lines, Position, encode
 from services.persister.service import persist
 from services.persister.store import Store
 from shared import streams
+from shared.commits import Entries
+from shared.incarnations import Head
 from shared.postgres.housekeeping import keep_house
 from shared.redis import log
 from shared.redis.client import connect
 from shared.redis.lease import Lease
 from tests.integration.partition import PartitionUnderTest, set_up
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few entries of a test are several full batches, so that one is read while another is stored."""
+    monkeypatch.setattr(service, "ENTRIES", 3)
 
 
 @asynccontextmanager
@@ -269,6 +279,85 @@ async def test_a_connection_that_postgresql_cuts_in_the_middle_costs_nothing(
         await until(database, COUNT_TICKS, 300)
         await until(database, COUNT_ENRICHED, 300)
     assert await database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks") == list(range(1, 301))
+
+
+@asynccontextmanager
+async def held_up(database: asyncpg.Connection) -> AsyncIterator[None]:
+    """Within the block every COPY into `ticks` has its rows and waits in a trigger."""
+    await database.execute("""
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
+        CREATE TRIGGER wait BEFORE INSERT ON ticks FOR EACH ROW EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(7)
+    """)
+    try:
+        yield
+    finally:
+        await database.execute("SELECT pg_advisory_unlock(7)")
+
+
+async def until_encoded(batches: list[int], wanted: list[int]) -> None:
+    async with asyncio.timeout(10):
+        while batches != wanted:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seq before each batch of ticks that is encoded."""
+    seqs: list[int] = []
+
+    def noting(stream: str, partition: int, entries: Entries, before: Position, head: Head) -> Lines:
+        if stream == "ticks":
+            seqs.append(before.seq)
+        return encode(stream, partition, entries, before, head)
+
+    monkeypatch.setattr(service, "encode", noting)
+    return seqs
+
+
+async def test_the_next_batch_alone_is_read_and_encoded_while_postgresql_stores_one(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, encoded: list[int]
+) -> None:
+    await partition.append(*(str(n) for n in range(1, 11)))
+    async with persisting(redis_url, store):
+        async with held_up(database):
+            await until_encoded(encoded, [0, 3])
+            await asyncio.sleep(0.1)
+            assert encoded == [0, 3], "not two ahead"
+            assert await database.fetchval("SELECT seq FROM cursors WHERE stream = 'ticks'") == 0
+        await until(database, COUNT_TICKS, 10)
+    assert encoded == [0, 3, 6, 9], "and none was encoded twice"
+
+
+async def test_what_was_read_while_a_batch_was_stored_goes_with_it_when_that_fails(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, encoded: list[int]
+) -> None:
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tickstream-persister'"
+    await partition.append(*(str(n) for n in range(1, 11)))
+    async with persisting(redis_url, store):
+        async with held_up(database):
+            await until_encoded(encoded, [0, 3])
+            await database.execute(cut)
+            await until_encoded(encoded, [0, 3, 0, 3])
+        await until(database, COUNT_TICKS, 10)
+    assert await database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks") == list(range(1, 11))
+
+
+async def test_a_batch_read_while_another_was_stored_is_judged_anew_where_redis_was_emptied_meanwhile(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, encoded: list[int]
+) -> None:
+    await partition.append(*(str(n) for n in range(1, 8)))
+    async with persisting(redis_url, store):
+        async with held_up(database):
+            await until_encoded(encoded, [0, 3])
+            await partition.redis.flushall()
+            await set_up(partition.redis)
+            await PartitionUnderTest(partition.redis).append("21", "22")
+        await until(database, "SELECT count(*) FROM stream_events WHERE kind = 'reset'", 1)
+        await until(database, "SELECT count(*) FROM ticks WHERE price > 20", 2)
+    kept = await database.fetchval("SELECT array_agg(price::int ORDER BY seq) FROM ticks WHERE price < 20")
+    assert kept == list(range(1, 7)), "what was read is stored, under the label of the life that it was read in"
+    assert await database.fetchval("SELECT count(DISTINCT incarnation) FROM ticks") == 2
 
 
 async def test_an_average_that_rounds_up_to_a_million_million_is_stored(
