@@ -51,6 +51,17 @@ CHOICES_IN_HASTE = """async () => {
 BROKEN = "tickstream.chart().price.filter(({ color }) => color === 'transparent').map(({ time }) => time)"
 
 
+TWENTY_PRICES = """async () => {
+  const [drawn, known, began] = [[], [], performance.now()];
+  const note = (list, point) => list.at(-1) !== JSON.stringify(point) && list.push(JSON.stringify(point));
+  for (; known.length < 20; await new Promise(requestAnimationFrame)) {
+    note(drawn, tickstream.chart().price.at(-1));
+    note(known, tickstream.points().at(-1));
+  }
+  return [drawn.length, (performance.now() - began) / 1000];
+}"""
+
+
 async def first_stored(deployment: Deployment, ticker: str) -> datetime:
     """The time of its first tick, once there is one."""
     found: list[datetime] = []
@@ -114,6 +125,14 @@ async def test_a_crossover_shows_its_evidence_by_keyboard_within_a_narrow_chart(
     await visit.page.keyboard.press("Escape")
     assert await visit.page.is_hidden("#chart-card")
     assert await visit.run("document.activeElement.id") == "chart"
+
+
+async def test_prices_that_come_faster_are_drawn_once_a_second(deployment: Deployment, visit: Visit) -> None:
+    """Ticks are at least 0.85 s apart; what REST tells of a page that was just opened is drawn at once."""
+    await visit.open(deployment, "#ticker=AAPL&interval=1d")
+    await visit.holds(IS_JOINED)
+    drawn, seconds = await visit.run(TWENTY_PRICES)
+    assert seconds / 2 <= drawn <= seconds / 0.85 + 5
 
 
 async def test_the_interval_is_kept_in_the_address_and_the_last_choice_is_shown(deployment: Deployment, visit: Visit) -> None:

@@ -238,7 +238,7 @@ async def test_who_wants_no_motion_sees_no_flash(deployment: Deployment, visit: 
     before = await visit.text("#prices tr[data-ticker=AAPL] td.price")
     moved = """(old) => {
       const cell = document.querySelector('[data-ticker=AAPL] td.price');
-      return cell.textContent !== old && cell.dataset.direction !== '';
+      return cell.textContent !== old && cell.querySelector('.move').dataset.direction !== '';
     }"""
     await visit.holds(moved, before)
     assert await visit.run("document.querySelector('#prices').getAnimations({ subtree: true }).length") == 0

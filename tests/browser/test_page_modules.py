@@ -13,7 +13,8 @@ BOARD = """async (updates) => {
   const { Board } = await import("/static/dashboard/board.js");
   const board = new Board();
   const fresh = updates.map((update) => board.onUpdate(update, 0));
-  return { prices: Object.fromEntries(board.prices), alerts: board.alerts.newest, fresh };
+  const prices = [...board.prices].map(([ticker, stock]) => [ticker, { ...stock, at: stock.at, direction: stock.direction }]);
+  return { prices: Object.fromEntries(prices), alerts: board.alerts.newest, fresh };
 }"""
 
 SERIES = """async (steps) => {
@@ -50,6 +51,7 @@ async def test_a_price_tells_in_which_direction_it_moved_last(modules: Visit) ->
     prices = ["2", "3", "3", "2.99"]
     boards = [await modules.run(BOARD, [update(stock(price, seq)) for seq, price in enumerate(prices[:end])]) for end in range(1, 5)]
     assert [board["prices"]["AAPL"]["direction"] for board in boards] == [0, 1, 1, -1]
+    assert [board["prices"]["AAPL"]["at"] for board in boards] == [1767366000000] * 4
 
 
 async def test_an_update_that_replaces_everything_leaves_no_other_ticker(modules: Visit) -> None:

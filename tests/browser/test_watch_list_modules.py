@@ -125,6 +125,13 @@ async def test_a_line_lies_in_its_box_with_its_open(modules: Visit) -> None:
     assert (drawn["baseline"], drawn["direction"]) == (10, 1)
 
 
+async def test_a_price_that_is_told_again_changes_nothing_and_a_later_one_of_its_moment_holds(modules: Visit) -> None:
+    stored = [[0, 5], [10_000, 6]]
+    once = await spark(modules, stored, live=[[20_000, 7]])
+    assert (await spark(modules, stored, live=[[20_000, 7], [20_000, 7]]))["points"] == once["points"] == [[0, 5], [10_000, 6], [20_000, 7]]
+    assert (await spark(modules, stored, live=[[20_000, 7], [20_000, 8]]))["points"][-2:] == [[10_000, 6], [20_000, 8]]
+
+
 async def test_a_line_of_one_price_or_of_none_has_its_place(modules: Visit) -> None:
     assert (await spark(modules, [[7, 5]]))["line"] == [[0, 5]]
     assert (await spark(modules, [[0, 5], [10, 5]]))["line"] == [[0, 5], [100, 5]]

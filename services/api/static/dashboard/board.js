@@ -41,9 +41,33 @@ function newestFirst(a, b) {
   return b.at - a.at || (a.ticker === b.ticker ? b.seq - a.seq : 0);
 }
 
+/** The newest entry of a ticker. Of a thousand twenty are in sight: what takes time is worked out for who asks. */
+class Stock {
+  constructor({ ticker, price, sma, alert, ts, seq }, before) {
+    this.ticker = ticker;
+    this.price = price;
+    this.sma = sma;
+    this.alert = alert;
+    this.ts = ts;
+    this.seq = seq;
+    /** The newest price that was another one, or null. */
+    this.otherPrice = before === undefined ? null : before.price === price ? before.otherPrice : before.price;
+  }
+
+  /** When it was, in ms. */
+  get at() {
+    return Date.parse(this.ts);
+  }
+
+  /** 1 if the price went up, -1 down, 0 not known. */
+  get direction() {
+    return this.otherPrice === null ? 0 : Math.sign(Number(this.price) - Number(this.otherPrice));
+  }
+}
+
 /** State of the pipeline as the feed tells it. */
 export class Board {
-  /** Ticker to `{ticker, price, sma, alert, at, seq, direction}`; `at` in ms, `direction` 1 up, -1 down, 0 not known. */
+  /** Ticker to `Stock`. */
   prices = new Map();
   alerts = new AlertLog();
   market = null;
@@ -58,9 +82,8 @@ export class Board {
     if (isReplaced) this.prices = new Map();
     this.clockAheadMs = Date.parse(timestamp) - now;
     for (const stock of stocks) {
-      const { ticker, price, sma, alert, ts, seq } = stock;
-      this.prices.set(ticker, { ticker, price, sma, alert, ts, seq, at: Date.parse(ts), direction: directionOf(stock, before.get(ticker)) });
-      this.changed.add(ticker);
+      this.prices.set(stock.ticker, new Stock(stock, before.get(stock.ticker)));
+      this.changed.add(stock.ticker);
     }
     return this.addAlerts(alerts);
   }
@@ -71,10 +94,4 @@ export class Board {
     fresh.forEach((alert) => this.changed.add(alert.ticker));
     return fresh;
   }
-}
-
-function directionOf(stock, earlier) {
-  if (!earlier) return 0;
-  if (stock.price === earlier.price) return earlier.direction;
-  return Math.sign(Number(stock.price) - Number(earlier.price)) || earlier.direction;
 }

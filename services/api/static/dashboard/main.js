@@ -204,7 +204,7 @@ window.tickstream = Object.freeze({
   ticks: () => (chartPanel.history.series.ticks ?? []).map((tick) => ({ ...tick })),
   points: () => chartPanel.history.series.points(chartPanel.period).map((point) => ({ ...point })),
   isJoined: () => chartPanel.history.series.isJoined && chartPanel.history.series.newestStored !== null,
-  prices: () => [...board.prices.values()].map((stock) => ({ ...stock })),
+  prices: () => [...board.prices.values()].map((stock) => ({ ...stock, at: stock.at, direction: stock.direction })),
   alerts: () => board.alerts.newest.map((alert) => ({ ...alert })),
   status: () => ({ ...status }),
   listed: () => alertPanel.listed.map(({ id }) => id),

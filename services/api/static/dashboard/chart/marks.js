@@ -82,11 +82,12 @@ export class Marks {
     const since = this.#newest === null ? null : this.#newest - OVERLAP_MS;
     const [alerts, gaps] = await Promise.all([readAlerts({ ticker: this.#ticker, limit: PAGE, start: iso(since) }, signal), readGaps(this.#ticker, signal)]);
     if (signal.aborted) return SETTLE_MS;
+    const { version } = this;
     if (since === null) this.#older = alerts.next;
     alerts.items.forEach((alert) => this.#note({ ...alert, at: Date.parse(alert.ts) }));
     this.#newest = Math.max(this.#newest ?? 0, ...alerts.items.map((alert) => Date.parse(alert.ts))) || null;
     this.#noteGaps(gaps.items);
-    this.#changed();
+    if (this.version !== version) this.#changed();
     return SETTLE_MS;
   }
 

@@ -17,11 +17,6 @@ const PARTS = ["chart", "legend", "chart-title", "chart-note", "intervals", "cha
 
 /** Fewer leave the chart bare, and an average without the prices it needs: older ones are read without being asked for. */
 const LEAST_POINTS = 60;
-/**
- * A live price that comes sooner behind one that was drawn waits for the tick, for a chart has one point a second: each time the library
- * paints all of its canvases.
- */
-const DRAW_AGAIN_MS = 1_000;
 
 export class ChartPanel {
   history;
@@ -41,7 +36,11 @@ export class ChartPanel {
   #placedAlerts = [];
   #placedAs = "";
   #marksDrawn = -1;
-  #drawnAt = -Infinity;
+  /**
+   * Whether a live price waits for the tick, as one was drawn already since the last, or with it: a chart has one point a second, and each
+   * time the library paints all of its canvases.
+   */
+  #isWaiting = false;
   /** Whether there is more to draw than a live price: that does not wait. */
   #isDue = false;
   #gapsListed = null;
@@ -110,10 +109,10 @@ export class ChartPanel {
   prepare(isTick) {
     if (!this.history.ticker) return;
     const points = this.history.series.points(this.#period);
-    if (points === this.#points && this.marks.version === this.#marksDrawn) return;
-    const now = performance.now();
-    if (!isTick && !this.#isDue && now - this.#drawnAt < DRAW_AGAIN_MS) return;
-    [this.#isDue, this.#drawnAt] = [false, now];
+    const isNews = points !== this.#points || this.marks.version !== this.#marksDrawn;
+    if (isTick) this.#isWaiting = isNews;
+    if (!isNews || (this.#isWaiting && !isTick && !this.#isDue)) return;
+    [this.#isDue, this.#isWaiting] = [false, true];
     [this.#points, this.#marksDrawn] = [points, this.marks.version];
     this.#placeAlerts();
     this.#show();
@@ -123,6 +122,11 @@ export class ChartPanel {
 
   draw() {
     if (this.#isLegendDue) this.#showLegend();
+  }
+
+  /** What was prepared without a frame to follow. */
+  tick() {
+    this.draw();
   }
 
   /** Draw at once: the reader chose something else, or history came. */

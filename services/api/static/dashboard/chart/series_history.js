@@ -23,8 +23,8 @@ export class SeriesHistory {
   #older = new Older((signal) => this.#readOlder(signal));
 
   /**
-   * `changed()` is called when there is something else to draw, unless it came live; `tell(text)` says what is missing, empty when
-   * nothing is.
+   * `changed()` is called when there is something else to draw, unless it came live or between what did: a chart is drawn with the tick.
+   * `tell(text)` says what is missing, empty when nothing is.
    */
   constructor(series, changed, tell) {
     this.series = series;
@@ -91,8 +91,9 @@ export class SeriesHistory {
     const told = await this.readNewest(signal);
     if (signal.aborted) return SETTLE_MS;
     this.#older.allow();
+    const wasJoined = this.series.isJoined;
     this.series.settle(...told);
-    this.#changed();
+    if (!wasJoined) this.#changed();
     return this.series.isJoined ? SETTLE_MS : JOIN_MS;
   }
 }

@@ -59,7 +59,6 @@ export class WatchList {
   /** Write what has changed of the rows in sight; all others cost nothing. */
   draw() {
     const { prices, changed } = this.#board;
-    for (const ticker of changed) if (prices.has(ticker)) this.#days.add(prices.get(ticker));
     const isOther = prices !== this.#prices || prices.size !== this.#known;
     this.#isUnsorted ||= changed.size > 0;
     if (isOther) this.#arrange();
@@ -84,6 +83,7 @@ export class WatchList {
     // Not only with a price: the last one for long may have come when rows were not to change places.
     if (this.#isUnsorted && this.#mayRearrange(now)) this.#arrange();
     this.#writeLate();
+    this.#board.prices.forEach((stock) => this.#days.add(stock));
     this.#drawLines();
     for (const row of this.#grid.rows.values()) this.#showAge(row, now);
     this.#ask(now);

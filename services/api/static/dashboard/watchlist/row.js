@@ -8,6 +8,7 @@ import { Sparkline } from "/static/dashboard/watchlist/sparkline.js";
 const FLASH_MS = 900;
 const FLASH_AGAIN_MS = 3_000;
 const DIRECTIONS = { 1: "up", "-1": "down", 0: "" };
+const MOVES = { 1: "up", "-1": "down", 0: "no change known" };
 /** Unknown yet. */
 const NONE = "–";
 
@@ -23,6 +24,8 @@ export class Row {
   #movedAt = -FLASH_MS;
   #flashedAt = 0;
   #price;
+  /** The arrow beside it: an element of its own, for in a busy list every second one turns with each flush, and what has less style turns sooner. */
+  #move;
   #percent;
   #absolute;
   #stock = null;
@@ -34,7 +37,11 @@ export class Row {
     this.#add("pin", "gridcell").append(this.pinButton);
     this.#add("ticker", "rowheader", "th").append(this.button);
     this.#add("spark", "gridcell").append(this.#sparkline.element);
-    this.#price = part("span", this.#add("price number", "gridcell"));
+    const priceCell = this.#add("price number", "gridcell");
+    this.#price = part("span", priceCell);
+    this.#move = part("i", priceCell, "move");
+    this.#move.setAttribute("role", "img");
+    this.#move.ariaLabel = MOVES[0];
     const change = this.#add("change number", "gridcell");
     this.#percent = part("span", change, "percent");
     this.#absolute = part("span", change, "absolute");
@@ -85,8 +92,8 @@ export class Row {
     const isNews = this.#stock !== null && this.#stock.price !== stock.price;
     this.#stock = stock;
     this.#write(this.#price, price(stock.price));
-    this.#direct(this.#cells.price, stock.direction);
-    if (isNews && isSeen) this.#flash(isBusy);
+    if (this.#direct(this.#move, stock.direction)) this.#move.ariaLabel = MOVES[stock.direction];
+    if (isNews && isSeen) this.#flash(stock.direction, isBusy);
     this.#write(this.#cells.sma, average(stock.sma));
     this.#showChange(open);
   }
@@ -129,16 +136,17 @@ export class Row {
    * A price that moves all the time flashes now and then, and among many others that do not at all: a page that blinks with each
    * flush tells nothing, and costs the most.
    *
-   * The style sheet has the same animation by two names, and changing from one to the other begins it again. `animate()` would have
+   * The style sheet has each animation by two names, and changing from one to the other begins it again. `animate()` would have
    * the browser lay out the page at once, for each row anew.
    */
-  #flash(isBusy) {
+  #flash(direction, isBusy) {
     const now = performance.now();
     const wasQuiet = now - this.#movedAt >= FLASH_MS;
     this.#movedAt = now;
     if (!wasQuiet && (isBusy || now - this.#flashedAt < FLASH_AGAIN_MS)) return;
     this.#flashedAt = now;
-    this.#cells.price.dataset.flash = this.#cells.price.dataset.flash === "1" ? "2" : "1";
+    const { dataset } = this.#cells.price;
+    dataset.flash = `${DIRECTIONS[direction]} ${dataset.flash?.endsWith("1") ? 2 : 1}`;
   }
 
   /** What could flash is there only while it does: the browser keeps an effect of its own for each. */
@@ -146,8 +154,11 @@ export class Row {
     delete this.#cells.price.dataset.flash;
   }
 
-  #direct(cell, direction) {
-    if (cell.dataset.direction !== DIRECTIONS[direction]) cell.dataset.direction = DIRECTIONS[direction];
+  /** Return whether it is another direction. */
+  #direct(element, direction) {
+    if (element.dataset.direction === DIRECTIONS[direction]) return false;
+    element.dataset.direction = DIRECTIONS[direction];
+    return true;
   }
 
   #name(cell, text) {

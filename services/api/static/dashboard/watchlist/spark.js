@@ -15,11 +15,15 @@ export class Spark {
     this.#space();
   }
 
-  /** Continue with a live price. What comes sooner than points are apart moves the last one; what comes late is left to the next reading. */
+  /**
+   * Continue with a live price, which may be the one of before. What comes sooner than points are apart moves the last one; what comes
+   * late is left to the next reading.
+   */
   add(at, value) {
     const [last, before] = [this.points.at(-1), this.points.at(-2)];
     if (last && at < last.at) return;
-    if (before && at - before.at < this.#spacingMs) this.points.pop();
+    if (last?.at === at) this.points.pop();
+    else if (before && at - before.at < this.#spacingMs) this.points.pop();
     this.points.push({ at, value });
     if (this.points.length > MOST_POINTS) this.#thin();
   }
