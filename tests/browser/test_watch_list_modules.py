@@ -55,9 +55,24 @@ PINS = """async (texts) => {
   return texts.map((text) => [...parsePins(text)]);
 }"""
 
+FLASHES = """async ([isBusy, prices]) => {
+  const { Row } = await import("/static/dashboard/watchlist/row.js");
+  const row = new Row();
+  row.assign("AAPL");
+  for (const price of prices) row.show({ ticker: "AAPL", price, sma: null, at: 0, direction: -1 }, null, { isSeen: true, isBusy });
+  return row.element.querySelector(".price").dataset.flash ?? null;
+}"""
+
 MIDNIGHT = 1_771_027_200_000
 DAY_MS = 86_400_000
 TOLD = "2026-02-14T00:00:00.000+00:00"
+
+
+async def test_a_row_that_comes_into_view_flashes_with_its_next_price_unless_much_of_the_list_changes(modules: Visit) -> None:
+    assert await modules.run(FLASHES, [False, ["2"]]) is None
+    assert await modules.run(FLASHES, [False, ["2", "1"]]) == "down 1"
+    assert await modules.run(FLASHES, [False, ["2", "1", "0.5"]]) == "down 1", "not again at once"
+    assert await modules.run(FLASHES, [True, ["2", "1"]]) is None
 
 
 async def test_a_change_is_exact_to_the_last_digit_and_has_a_sign(modules: Visit) -> None:

@@ -5,11 +5,14 @@ const MOST_ALERTS = 1_000;
 /** The alerts of every ticker, from the gateway and from REST, each once, newest first and bounded. */
 export class AlertLog {
   #newest = [];
+  /** Those that came since that was made, the newest last. */
+  #came = [];
   #ids = new Set();
   #lastOf = new Map();
 
   /** Newest first: by time of the event, and of one moment the later arrived first. */
   get newest() {
+    if (this.#came.length) this.#sort();
     return this.#newest;
   }
 
@@ -21,12 +24,17 @@ export class AlertLog {
   /** Take alerts, the newest last; return those that are not listed yet. */
   add(alerts) {
     const fresh = alerts.filter((alert) => !this.#ids.has(alert.id)).map((alert) => ({ ...alert, at: Date.parse(alert.ts) }));
-    if (fresh.length === 0) return [];
     fresh.forEach((alert) => this.#note(alert));
-    const all = [...fresh.toReversed(), ...this.#newest].sort(newestFirst);
+    this.#came.push(...fresh);
+    if (this.#came.length > MOST_ALERTS) this.#sort(); // nobody looks
+    return fresh;
+  }
+
+  #sort() {
+    const all = [...this.#came.toReversed(), ...this.#newest].sort(newestFirst);
+    this.#came = [];
     this.#newest = all.slice(0, MOST_ALERTS);
     all.slice(MOST_ALERTS).forEach(({ id }) => this.#ids.delete(id));
-    return fresh;
   }
 
   #note(alert) {

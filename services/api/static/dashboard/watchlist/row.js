@@ -21,7 +21,7 @@ export class Row {
   #cells = {};
   #texts = new Map();
   #sparkline = new Sparkline();
-  #movedAt = -FLASH_MS;
+  #movedAt = 0;
   #flashedAt = 0;
   #price;
   /** The arrow beside it: an element of its own, for in a busy list every second one turns with each flush, and what has less style turns sooner. */
@@ -61,7 +61,7 @@ export class Row {
     if (this.ticker === ticker) return;
     this.ticker = this.element.dataset.ticker = ticker;
     this.#stock = this.#alert = null;
-    this.#movedAt = -FLASH_MS;
+    [this.#movedAt, this.#flashedAt] = [performance.now(), -FLASH_AGAIN_MS]; // into a list in which much changes it comes without a flash
     this.#endFlash();
     this.#write(this.button, ticker);
     this.button.title = ticker;
