@@ -63,6 +63,17 @@ FLASHES = """async ([isBusy, prices]) => {
   return row.element.querySelector(".price").dataset.flash ?? null;
 }"""
 
+WRITTEN = """async (isBusy) => {
+  const { Row } = await import("/static/dashboard/watchlist/row.js");
+  const row = new Row();
+  row.assign("AAPL");
+  const stock = (price, sma, direction) => ({ ticker: "AAPL", price, sma, at: 0, direction });
+  row.show(stock("10", "10", 0), "8", { isSeen: true, isBusy: false });
+  row.show(stock("12", "11", 1), "8", { isSeen: true, isBusy });
+  const text = (name) => row.element.querySelector(`.${name}`).textContent;
+  return [text("price"), row.element.querySelector(".move").dataset.direction, text("percent"), text("sma")];
+}"""
+
 MIDNIGHT = 1_771_027_200_000
 DAY_MS = 86_400_000
 TOLD = "2026-02-14T00:00:00.000+00:00"
@@ -73,6 +84,11 @@ async def test_a_row_that_comes_into_view_flashes_with_its_next_price_unless_muc
     assert await modules.run(FLASHES, [False, ["2", "1"]]) == "down 1"
     assert await modules.run(FLASHES, [False, ["2", "1", "0.5"]]) == "down 1", "not again at once"
     assert await modules.run(FLASHES, [True, ["2", "1"]]) is None
+
+
+async def test_where_much_of_the_list_changes_a_price_and_its_arrow_do_not_wait_and_the_rest_does(modules: Visit) -> None:
+    assert await modules.run(WRITTEN, False) == ["12.00", "up", "+50.00%", "11.00"]
+    assert await modules.run(WRITTEN, True) == ["12.00", "up", "+25.00%", "10.00"]
 
 
 async def test_a_change_is_exact_to_the_last_digit_and_has_a_sign(modules: Visit) -> None:

@@ -9,7 +9,7 @@ import { clicked, mayRearrange, ordered, parseSort } from "/static/dashboard/wat
 import { Pins } from "/static/dashboard/watchlist/pins.js";
 import { Search } from "/static/dashboard/watchlist/search.js";
 
-/** Where so many rows change at once, no flash leads the eye, and their marks of alerts wait for the tick. */
+/** Where more rows change at once nobody reads them all: no flash leads the eye, and all but prices and their arrows wait for the tick. */
 const MANY_ROWS = 12;
 
 export class WatchList {
@@ -28,7 +28,7 @@ export class WatchList {
   #isUnsorted = false;
   /** Whether days came that were asked for. */
   #areDaysNew = false;
-  /** Rows that have changed and were not written, or not wholly: those beside sight, and of many their marks of alerts. */
+  /** Rows that have changed and were not written, or not wholly: those beside sight, and of many all but their prices. */
   #late = new Set();
   #revealed = null;
   #prices = null;

@@ -87,13 +87,17 @@ export class Row {
     return Object.keys(this.#cells).filter((column) => this.#cells[column].checkVisibility());
   }
 
-  /** Show the latest price, against the day's open (null: not known); a change flashes if the row is seen. `isBusy`: much of the list changes. */
+  /**
+   * Show the latest price, against the day's open (null: not known); a change flashes if the row is seen. `isBusy`: much of the list
+   * changes, and what goes with a price waits.
+   */
   show(stock, open, { isSeen, isBusy }) {
     const isNews = this.#stock !== null && this.#stock.price !== stock.price;
     this.#stock = stock;
     this.#write(this.#price, price(stock.price));
     if (this.#direct(this.#move, stock.direction)) this.#move.ariaLabel = MOVES[stock.direction];
     if (isNews && isSeen) this.#flash(stock.direction, isBusy);
+    if (isBusy) return;
     this.#write(this.#cells.sma, average(stock.sma));
     this.#showChange(open);
   }
