@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn, TypeVar
 
@@ -145,7 +145,10 @@ async def run(main: Awaitable[None], *, stop: asyncio.Event, grace_seconds: floa
         stopped.cancel()
         if not task.done():
             task.cancel()
-    if task.done() and not task.cancelled():
+    if task.cancelled():
+        if not stop.is_set():
+            raise RuntimeError("the work of the service was cancelled, and nobody had asked for that")
+    elif task.done():
         task.result()
 
 
@@ -178,6 +181,24 @@ async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T |
     finally:
         stopped.cancel()
         await give_up(doing)
+
+
+async def do_all(works: Iterable[Awaitable[None]]) -> None:
+    """Await all of some works, at least one; once one has failed, give up the others and raise its error.
+
+    Not by a `TaskGroup`, in a task that goes on after that: before Python 3.13 it may leave its task counted as being cancelled, and with the
+    Python 3.11.2 of Debian 12 every `asyncio.timeout` that expires in such a task then ends it.
+    """
+    doing = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(doing, return_when=asyncio.FIRST_EXCEPTION)
+        for each in done:
+            each.result()
+    finally:
+        for each in doing:
+            each.cancel()
+        for each in doing:
+            await see_off(each)
 
 
 async def give_up(doing: "asyncio.Future[Any] | None") -> None:

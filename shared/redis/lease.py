@@ -26,7 +26,7 @@ from shared.redis.client import TRY_AGAIN
 from shared.redis.deployment import Deployment, join
 from shared.redis.log import Unconfigured, call, read_hash
 from shared.redis.members import Members
-from shared.runtime import first_cause, result_or_stop, wait_or_stop
+from shared.runtime import do_all, result_or_stop, wait_or_stop
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -250,12 +250,7 @@ class _Holder:
 
     async def _look_at_all(self) -> None:
         lanes = [range(lane, self._deployment.partitions, LANES) for lane in range(min(LANES, self._deployment.partitions))]
-        try:
-            async with asyncio.TaskGroup() as looking:
-                for lane in lanes:
-                    looking.create_task(self._look_at(lane))
-        except BaseExceptionGroup as group:
-            raise first_cause(group) from group
+        await do_all(self._look_at(lane) for lane in lanes)
         self._seen = dict(sorted(self._seen.items()))
 
     async def _look_at(self, lane: Iterable[int]) -> None:

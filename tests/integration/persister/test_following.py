@@ -256,8 +256,9 @@ async def test_what_only_a_function_saw_becomes_a_row_exactly_once(
 
 
 async def test_two_persisters_on_one_partition_store_every_row_once(
-    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(service, "ENTRIES", 20)  # the two stop each other at every batch
     async with persisting(redis_url, store), persisting(redis_url, store):
         for start in range(1, 500, 20):
             await partition.append(*(str(n) for n in range(start, start + 20)))

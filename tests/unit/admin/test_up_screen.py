@@ -85,7 +85,8 @@ async def test_plain_screen_summarizes_now_and_then(monkeypatch: pytest.MonkeyPa
     await showing
 
 
-async def test_live_screen_draws_the_table(tmp_path: Path) -> None:
+async def test_live_screen_draws_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     page, stop = Page(), asyncio.Event()
     screen = LiveScreen(Console(file=page, width=60, height=20, force_terminal=True), LogFiles(tmp_path))
     showing = asyncio.create_task(screen.show(Board(), lambda: Caption("the title", (), "footer"), stop))

@@ -27,6 +27,7 @@ def test_lines_are_seldom() -> None:
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_FRAMES", 0)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     with ProgressReport("replay", 200, is_terminal=True) as report:
         report.update(84, rows=1234, rejected=2)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from shared import runtime
 from shared.errors import ConfigurationError, NotReady, Problem
-from shared.runtime import run, until_ready, wait_or_stop
+from shared.runtime import do_all, run, until_ready, wait_or_stop
 
 
 class Life:
@@ -111,6 +111,55 @@ async def test_a_run_that_is_cancelled_takes_its_main_along() -> None:
         await running
     await asyncio.sleep(0)
     assert life.notes == ["cancelled"]
+
+
+async def test_a_main_that_ends_as_cancelled_though_nobody_asked_is_an_error() -> None:
+    """An exit code of 0 would say that the work is done, and nobody would start it again."""
+
+    async def main() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="nobody had asked"):
+        await run(main(), stop=asyncio.Event())
+
+
+async def test_of_works_done_together_a_failed_one_ends_the_others_and_leaves_its_caller_as_it_was() -> None:
+    ended = []
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise NotReady("no")
+
+    async def wait_for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("others")
+
+    with pytest.raises(NotReady):
+        await do_all([wait_for_ever(), fail(), wait_for_ever()])
+    assert ended == ["others", "others"]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "a TaskGroup leaves 1"
+
+
+async def test_works_done_together_end_with_their_caller() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    doing = asyncio.create_task(do_all([wait_for_ever()]))
+    await began.wait()
+    doing.cancel()
+    await asyncio.wait({doing})
+    assert doing.cancelled()
+    assert ended.is_set()
 
 
 async def test_waiting_ends_at_once_when_stopped() -> None:
