@@ -186,8 +186,8 @@ async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T |
 async def do_all(works: Iterable[Awaitable[None]]) -> None:
     """Await all of some works, at least one; once one has failed, give up the others and raise its error.
 
-    Not by a `TaskGroup`, in a task that goes on after that: before Python 3.13 it may leave its task counted as being cancelled, and with the
-    Python 3.11.2 of Debian 12 every `asyncio.timeout` that expires in such a task then ends it.
+    Not by a `TaskGroup`, in a task that goes on after that: before Python 3.13 it may leave its task counted as being cancelled, and with
+    the Python 3.11.2 of Debian 12 every `asyncio.timeout` that expires in such a task then ends it.
     """
     doing = [asyncio.ensure_future(work) for work in works]
     try:
