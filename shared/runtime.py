@@ -184,7 +184,7 @@ async def result_or_stop(doing: "asyncio.Future[T]", stop: asyncio.Event) -> T |
 
 
 async def do_all(works: Iterable[Awaitable[None]]) -> None:
-    """Await all of some works, at least one; once one has failed, give up the others and raise its error.
+    """Await all of some works, at least one; once one has failed, give up the others and raise its error, of several the `first_cause`.
 
     Not by a `TaskGroup`, in a task that goes on after that: before Python 3.13 it may leave its task counted as being cancelled, and with
     the Python 3.11.2 of Debian 12 every `asyncio.timeout` that expires in such a task then ends it.
@@ -192,8 +192,8 @@ async def do_all(works: Iterable[Awaitable[None]]) -> None:
     doing = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(doing, return_when=asyncio.FIRST_EXCEPTION)
-        for each in done:
-            each.result()
+        if errors := [error for each in done if (error := each.exception()) is not None]:
+            raise first_cause(BaseExceptionGroup("works that failed at once", errors))
     finally:
         for each in doing:
             each.cancel()

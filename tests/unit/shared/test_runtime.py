@@ -144,6 +144,16 @@ async def test_of_works_done_together_a_failed_one_ends_the_others_and_leaves_it
     assert task.cancelling() == 0, "a TaskGroup leaves 1"
 
 
+async def test_of_works_that_fail_at_once_a_bad_configuration_is_told() -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    for _ in range(20):  # they are held in a set, whose order is chance
+        errors = [NotReady("no"), ConfigurationError((Problem("PARTITIONS", "4", "is 8 here"),)), NotReady("no")]
+        with pytest.raises(ConfigurationError):
+            await do_all(map(fail, errors))
+
+
 async def test_works_done_together_end_with_their_caller() -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 
