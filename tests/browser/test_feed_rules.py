@@ -292,10 +292,10 @@ async def test_what_no_gateway_would_accept_is_told_at_once(modules: Visit, url:
 TEXTS_OF_PRICES = [
     ('{"price":1.10,"sma": 2.50 }', {"price": "1.10", "sma": "2.50"}),
     ('{ "sma" : -0.5e+3 , "price" :\n7}', {"price": "7", "sma": "-0.5e+3"}),
-    ('[{"price":0},{"price":99999999999.12345678}]', [{"price": "0"}, {"price": "99999999999.12345678"}]),
-    ('{"price":null,"sma":"3","seq":4,"prices":5}', {"price": None, "sma": "3", "seq": 4, "prices": 5}),
-    (r'{"message":"{\"price\":1,\"sma\":2}","price":3}', {"message": '{"price":1,"sma":2}', "price": "3"}),
-    (r'{"x\"price":1,"a":",","b":"{\\","price":2}', {'x"price': 1, "a": ",", "b": "{\\", "price": "2"}),
+    ('{"price":0,"sma":null},{"price":99999999999.12345678,"sma":0}', {"price": "0", "sma": None}, {"price": "99999999999.12345678", "sma": "0"}),
+    ('{"price":"3","sma":null,"seq":4,"prices":5}', {"price": "3", "sma": None, "seq": 4, "prices": 5}),
+    (r'{"id":"{\"price\":1,\"sma\":2}","price":3,"sma":4}', {"id": '{"price":1,"sma":2}', "price": "3", "sma": "4"}),
+    (r'{"x\"price":1,"a":",","b":"{\\","price":2,"sma":3}', {'x"price': 1, "a": ",", "b": "{\\", "price": "2", "sma": "3"}),
 ]
 NO_JSON = [
     '{"price":01}',
@@ -309,9 +309,15 @@ NO_JSON = [
 ]
 
 
-async def test_a_price_is_its_characters_and_nothing_else_is_touched(modules: Visit) -> None:
-    for text, read in TEXTS_OF_PRICES:
-        assert await modules.run(CALL, ["parse", text]) == read
+@pytest.mark.parametrize("name", ["stocks", "alerts"])
+async def test_a_price_is_its_characters_and_nothing_else_is_touched(modules: Visit, name: str) -> None:
+    for text, *entries in TEXTS_OF_PRICES:
+        assert await modules.run(CALL, ["parse", f'{{"type":"a \\"b","{name}":[{text}]}}']) == {"type": 'a "b', name: entries}
+
+
+async def test_what_has_no_prices_is_read_as_it_is(modules: Visit) -> None:
+    for text in ('{"type":"pong","cursor":" a "}', "3", "null", "[]"):
+        assert await modules.run(CALL, ["parse", text]) == json.loads(text)
 
 
 async def test_what_is_no_json_is_not_made_json(modules: Visit) -> None:

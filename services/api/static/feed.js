@@ -618,9 +618,19 @@ export function asking(url, tickers, cursor) {
 /** A number that is a price, behind its name. No text within a string looks like that: there a quote is escaped. */
 const PRICES = /([{,]\s*"(?:price|sma)"\s*:\s*)(-?(?!0\d)\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=\s*[,}])/g;
 
-/** Read JSON; `price` and `sma` stay text. A reviver that is told each number's source would take five times as long. */
+/** V8 notes each text below ten characters of a JSON value for good: with prices, which hardly come twice, that took as long as all else. */
+const LONG = " ".repeat(10);
+
+/** Read a message; `price` and `sma` of its entries stay text. A reviver that is told each number's source would take four times as long. */
 export function parse(text) {
-  return JSON.parse(text.replace(PRICES, '$1"$2"'));
+  const message = JSON.parse(text.replace(PRICES, `$1"${LONG}$2"`));
+  for (const entries of [message?.stocks, message?.alerts]) entries?.forEach(trim);
+  return message;
+}
+
+function trim(entry) {
+  entry.price = entry.price?.trim();
+  entry.sma = entry.sma?.trim() ?? null;
 }
 
 function read(text) {

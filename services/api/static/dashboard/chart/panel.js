@@ -110,9 +110,11 @@ export class ChartPanel {
     if (!this.history.ticker) return;
     const points = this.history.series.points(this.#period);
     const isNews = points !== this.#points || this.marks.version !== this.#marksDrawn;
+    const waits = this.#isWaiting && !isTick && !this.#isDue;
+    this.#isDue = false;
     if (isTick) this.#isWaiting = isNews;
-    if (!isNews || (this.#isWaiting && !isTick && !this.#isDue)) return;
-    [this.#isDue, this.#isWaiting] = [false, true];
+    if (!isNews || waits) return;
+    this.#isWaiting = true;
     [this.#points, this.#marksDrawn] = [points, this.marks.version];
     this.#placeAlerts();
     this.#show();
