@@ -63,6 +63,26 @@ FLASHES = """async ([isBusy, prices]) => {
   return row.element.querySelector(".price").dataset.flash ?? null;
 }"""
 
+FLASHES_IN_SIGHT = """async (wasSeen) => {
+  const { Row } = await import("/static/dashboard/watchlist/row.js");
+  const { now } = performance;
+  let ms = now.call(performance);
+  const row = new Row();
+  const show = (price, how) => row.show({ ticker: "AAPL", price, sma: null, at: 0, direction: -1 }, null, how);
+  try {
+    performance.now = () => ms;
+    row.assign("AAPL");
+    show("3", { isSeen: wasSeen, isBusy: true });
+    ms += 5_000;
+    show("2", { isSeen: false });
+    ms += 250;
+    show("1", { isSeen: true, isBusy: true });
+  } finally {
+    performance.now = now;
+  }
+  return row.element.querySelector(".price").dataset.flash ?? null;
+}"""
+
 WRITTEN = """async (isBusy) => {
   const { Row } = await import("/static/dashboard/watchlist/row.js");
   const row = new Row();
@@ -84,6 +104,11 @@ async def test_a_row_that_comes_into_view_flashes_with_its_next_price_unless_muc
     assert await modules.run(FLASHES, [False, ["2", "1"]]) == "down 1"
     assert await modules.run(FLASHES, [False, ["2", "1", "0.5"]]) == "down 1", "not again at once"
     assert await modules.run(FLASHES, [True, ["2", "1"]]) is None
+
+
+async def test_a_row_that_moved_beside_sight_comes_into_a_list_in_which_much_changes_without_a_flash(modules: Visit) -> None:
+    assert await modules.run(FLASHES_IN_SIGHT, True) is None
+    assert await modules.run(FLASHES_IN_SIGHT, False) is None
 
 
 async def test_where_much_of_the_list_changes_a_price_and_its_arrow_do_not_wait_and_the_rest_does(modules: Visit) -> None:

@@ -96,7 +96,7 @@ export class Row {
     this.#stock = stock;
     this.#write(this.#price, price(stock.price));
     if (this.#direct(this.#move, stock.direction)) this.#move.ariaLabel = MOVES[stock.direction];
-    if (isNews && isSeen) this.#flash(stock.direction, isBusy);
+    if (isNews) this.#flash(stock.direction, { isSeen, isBusy });
     if (isBusy) return;
     this.#write(this.#cells.sma, average(stock.sma));
     this.#showChange(open);
@@ -143,11 +143,11 @@ export class Row {
    * The style sheet has each animation by two names, and changing from one to the other begins it again. `animate()` would have
    * the browser lay out the page at once, for each row anew.
    */
-  #flash(direction, isBusy) {
+  #flash(direction, { isSeen, isBusy }) {
     const now = performance.now();
     const wasQuiet = now - this.#movedAt >= FLASH_MS;
     this.#movedAt = now;
-    if (!wasQuiet && (isBusy || now - this.#flashedAt < FLASH_AGAIN_MS)) return;
+    if (!isSeen || (!wasQuiet && (isBusy || now - this.#flashedAt < FLASH_AGAIN_MS))) return;
     this.#flashedAt = now;
     const { dataset } = this.#cells.price;
     dataset.flash = `${DIRECTIONS[direction]} ${dataset.flash?.endsWith("1") ? 2 : 1}`;
