@@ -34,9 +34,8 @@ from shared.runtime import give_up, wait_or_stop
 log = structlog.get_logger(__name__)
 
 ENTRIES = 2000
-FEW = 1000
-PAUSE_SECONDS = 0.05
-"""After a small batch: one transaction per few entries would cost more than a few milliseconds' delay of the rows."""
+PAUSE_SECONDS = 0.1
+"""After a batch that was not full: one transaction per few entries would cost more than that delay of the rows."""
 LOOK_AGAIN_SECONDS = 10.0
 """How often an idle stream's cursor is read: well within the time that the streams keep what a restored database lacks."""
 FINISH_SECONDS = 4.0
@@ -135,11 +134,12 @@ class _Follower:
                     # Mirrored again: the last batch was stored while Redis began anew, and its mirror was refused.
                     position = await self._mirror(await self._resolve(position, head), head)
                     continue
+                is_full = self._size.on_read(len(found.entries))
                 if found.entries:
                     lines = batch.lines if batch.lines and batch.before == position else self._encode(found, position, head)
                     is_sent = asyncio.Event()
                     # A full batch means that more is waiting: only then is there something to read meanwhile.
-                    if self._size.on_read(len(found.entries)):
+                    if is_full:
                         ahead = self._start_reading(lines.position, head, is_sent)
                     position = await self._store_batch(found, lines, position, head, is_sent)
                 else:
@@ -148,7 +148,7 @@ class _Follower:
                         position = await self._look_for_more(position, found, head)
                     await self._check_cursor(position)
                 self._note_success(position, backoff)
-                if 0 < len(found.entries) < FEW:
+                if found.entries and not is_full:
                     await wait_or_stop(self._lease.ended, PAUSE_SECONDS)
         finally:
             await give_up(ahead)

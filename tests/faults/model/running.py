@@ -122,8 +122,7 @@ def small_batches() -> Iterator[None]:
             stack.enter_context(patch.object(module, "wait_or_stop", gates.wait_or_stop))
         stack.enter_context(patch.object(Lease, "idle", gates.idle))
         for module, name, value in (
-            (analyzing, "BATCH_ENTRIES", ANALYZER_BATCH), (persisting, "ENTRIES", 6), (persisting, "FEW", 3),
-            (producing, "FIRST_WAIT_SECONDS", 0.0),
+            (analyzing, "BATCH_ENTRIES", ANALYZER_BATCH), (persisting, "ENTRIES", 6), (producing, "FIRST_WAIT_SECONDS", 0.0),
             (feed, "LOOK_SECONDS", math.inf), (persisting, "LOOK_AGAIN_SECONDS", math.inf),  # which would follow the clock, not the seed
         ):  # fmt: skip
             stack.enter_context(patch.object(module, name, value))

@@ -76,6 +76,23 @@ async def groups_of(redis: Redis, key: str) -> dict[str, dict[str, object]]:
     return {str(group["name"]): group for group in await redis.xinfo_groups(key)}
 
 
+async def test_more_is_waited_for_only_after_a_batch_that_was_not_full(
+    partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 60)
+    async with persisting(redis_url, store):
+        for stored in (3, 6):
+            await partition.append("1", "2", "3")
+            await until(database, COUNT_TICKS, stored)
+        await partition.append("4")
+        await until(database, COUNT_TICKS, 7)
+        await partition.append("5")
+        await asyncio.sleep(0.5)
+        assert await database.fetchval(COUNT_TICKS) == 7
+    async with persisting(redis_url, store):
+        await until(database, COUNT_TICKS, 8)
+
+
 async def test_a_plain_restart_of_redis_loses_nothing_and_goes_on_under_a_new_label(
     partition: PartitionUnderTest, redis_url: str, store: Store, database: asyncpg.Connection
 ) -> None:
