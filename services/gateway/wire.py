@@ -57,9 +57,7 @@ class SocketOutlet:
         While nothing waits in the transport, the system is given the bytes behind its back: it would do the same, for more. What
         the system does not take it gets after all, and says that it is full, or finds that the socket has failed.
         """
-        transport = self._transport
-        # A transport that failed and did not say so yet would warn of every attempt. It closes the socket after `connection_lost`.
-        if not self.is_open or transport.is_closing():
+        if not self.is_open:
             return
         data = frame.compressed if self._is_compressed else frame.plain
         size = len(data)
@@ -68,7 +66,10 @@ class SocketOutlet:
         except OSError:
             written = 0
         if written < size:
-            transport.write(data[written:])
+            # Asked for only here: it fetches another object for each client. The socket is closed after `connection_lost`.
+            if self._transport.is_closing():  # it failed and did not say so yet, and would warn of every attempt
+                return
+            self._transport.write(data[written:])
         self._sent.messages += 1
         self._sent.bytes += size
 
