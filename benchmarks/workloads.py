@@ -150,14 +150,16 @@ def _flushing() -> Workload:
     return flush
 
 
-class _Nowhere:
-    """An outlet of nothing."""
+class _Nowhere(Outbox):
+    """An outbox whose messages go nowhere."""
+
+    __slots__ = ()
 
     def write(self, frame: Frame) -> None: ...
 
 
 def _outbox() -> Outbox:
-    return Outbox(lambda *_: (), _Nowhere(), Limits(), 0.0)
+    return _Nowhere(lambda *_: (), Limits(), 0.0)
 
 
 def _stocks() -> list[str]:

@@ -18,11 +18,11 @@ from services.gateway.close_codes import BAD_MESSAGES, FAULT, LAST_HINT_SECONDS,
 from services.gateway.frames import Frame, Frames
 from services.gateway.hub import Hub
 from services.gateway.measures import Tally
-from services.gateway.outbox import Limits, Outbox
+from services.gateway.outbox import Limits
 from services.gateway.permits import Permit
 from services.gateway.protocol import MOST_ERRORS, Auth, Error, ErrorCode, Opening, Ping, Subscribe, Subscription, Unsubscribe
 from services.gateway.pulse import Pulse, Sign
-from services.gateway.wire import Wire
+from services.gateway.wire import SocketOutbox, Wire
 
 CLOSE_SECONDS = 2.0
 """For the close frame to get out and be answered. Then the connection is cut: a client that does not read never answers."""
@@ -55,7 +55,8 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         now = wire.loop.time()
         self._pulse = Pulse(now)
-        self._outbox = Outbox(hub.encode_pending, wire.serve(self, sent), limits, now)
+        self._outbox = SocketOutbox(wire, sent, hub.encode_pending, limits, now)
+        wire.serve(self, self._outbox)
 
     @property
     def waiting(self) -> int:

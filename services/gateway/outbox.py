@@ -8,7 +8,7 @@ own once it drains.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from services.gateway.frames import Frame, Frames
 from services.gateway.protocol import Subscription
@@ -56,33 +56,25 @@ class Limits:
     """Until a cursor that was not reached here is none of ours."""
 
 
-class Outlet(Protocol):
-    """Where messages go out."""
-
-    def write(self, frame: Frame) -> None:
-        """Hand a message to the transport."""
-
-
 class Outbox:
-    """The messages for one client, in order. `encode` makes messages of what is pending.
+    """The messages for one client, in order. `encode` makes messages of what is pending; where they go, a subclass says.
 
-    While the outlet writes, or at any other time, `on_paused` says that the transport holds bytes back. Times are seconds of one
+    During `write`, or at any other time, `on_paused` says that the transport holds bytes back. Times are seconds of one
     monotonic clock.
     """
 
     __slots__ = (
-        "_buffered", "_drained_at", "_encode", "_limits", "_outlet", "_pending", "_quiet_since", "_ready", "_was_sent",
+        "_buffered", "_drained_at", "_encode", "_limits", "_pending", "_quiet_since", "_ready", "_was_sent",
         "is_busy", "is_full", "subscription",
     )  # fmt: skip
 
-    def __init__(self, encode: Callable[[Subscription, Pending], Frames], outlet: Outlet, limits: Limits, now: float) -> None:
+    def __init__(self, encode: Callable[[Subscription, Pending], Frames], limits: Limits, now: float) -> None:
         self.subscription: Subscription = frozenset()
         self.is_busy = False
         """Whether bytes wait for the network; if not, nothing waits here either."""
         self.is_full = False
         """Whether the client was given up because of its alerts: it is to be closed and is sent nothing more."""
         self._encode = encode
-        self._outlet = outlet
         self._limits = limits
         self._ready: deque[Frame] | None = None
         self._pending: Pending | None = None
@@ -90,6 +82,10 @@ class Outbox:
         self._quiet_since = now
         self._drained_at = now
         self._buffered = 0
+
+    def write(self, frame: Frame) -> None:
+        """Hand a message to the transport."""
+        raise NotImplementedError
 
     @property
     def waiting(self) -> int:
@@ -171,7 +167,7 @@ class Outbox:
             if self.is_busy:
                 self._queue(frame)
             else:
-                self._outlet.write(frame)
+                self.write(frame)
 
     def _queue(self, frame: Frame) -> None:
         if self._ready is None:

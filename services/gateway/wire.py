@@ -7,13 +7,16 @@ cannot pile up as answers.
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from services.gateway.frames import PING, Frame
+from services.gateway.frames import PING, Frame, Frames
 from services.gateway.measures import Tally
+from services.gateway.outbox import Limits, Outbox, Pending
+from services.gateway.protocol import Subscription
 
 WRITE_LIMIT = 0
 """Bytes in the transport beyond which it says that it is full: any. What the system buffers is not among them."""
@@ -32,24 +35,27 @@ class Sender(Protocol):
         """The connection is gone, whatever was going on."""
 
 
-class SocketOutlet:
-    """Where a wire's messages go out: just what a write needs, and close together.
+class SocketOutbox(Outbox):
+    """An outbox whose messages go to a socket.
 
-    `Wire` has more attributes than Python keeps in one place; looking up six of them took longer than all else that is ours in a write.
+    One object, and in it just what a write needs: a thousand clients do not fit into the caches, and whatever else a delivery touches is
+    fetched from memory for each. `Wire` has more attributes than Python keeps in one place.
     """
 
     __slots__ = ("_file", "_is_compressed", "_sent", "_transport", "is_open", "is_paused")
 
-    def __init__(self, transport: asyncio.Transport, sent: Tally, *, is_compressed: bool) -> None:
-        self.is_open = True
+    def __init__(self, wire: "Wire", sent: Tally, encode: Callable[[Subscription, Pending], Frames], limits: Limits, now: float) -> None:
+        """For a wire after its handshake; what goes out is counted in `sent`."""
+        super().__init__(encode, limits, now)
+        self.is_open = wire.is_open
         """Whether messages may follow: no close frame was sent. As `protocol.state`, which takes longer to ask."""
-        self.is_paused = False
+        self.is_paused = wire.paused
         """Whether bytes wait in the transport."""
-        self._transport = transport
+        self._transport = wire.transport
         self._sent = sent
-        self._is_compressed = is_compressed
-        is_plain = transport.get_extra_info("ssl_object") is None
-        self._file: int = transport.get_extra_info("socket").fileno() if is_plain else -1
+        self._is_compressed = bool(wire.protocol.extensions)
+        is_plain = wire.transport.get_extra_info("ssl_object") is None
+        self._file: int = wire.transport.get_extra_info("socket").fileno() if is_plain else -1
 
     def write(self, frame: Frame) -> None:
         """Write a message, unless the connection is closing.
@@ -80,22 +86,20 @@ class Wire(ServerConnection):
     was_heard = False
     """Whether anything was received since this was last set to False."""
     _sender: Sender | None = None
-    _outlet: SocketOutlet | None = None
+    _outbox: SocketOutbox | None = None
 
-    def serve(self, sender: Sender, sent: Tally) -> SocketOutlet:
-        """Tell `sender` how writing goes from now on, after the handshake; return where to write, which counts in `sent`."""
-        self._sender = sender
-        self._outlet = SocketOutlet(self.transport, sent, is_compressed=bool(self.protocol.extensions))
-        self._outlet.is_open, self._outlet.is_paused = self._is_open, self.paused
-        return self._outlet
+    def serve(self, sender: Sender, outbox: SocketOutbox) -> None:
+        """Tell `sender` and `outbox` how writing goes from now on, after the handshake."""
+        self._sender, self._outbox = sender, outbox
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Whether messages may follow: no close frame was sent, nor has the connection ended."""
         return self.protocol.state is State.OPEN
 
     def ask(self) -> None:
         """Have the peer say something, if it lives."""
-        if self._is_open and not self.transport.is_closing():
+        if self.is_open and not self.transport.is_closing():
             self.transport.write(PING)
 
     def send_data(self) -> None:
@@ -103,15 +107,15 @@ class Wire(ServerConnection):
         try:
             super().send_data()
         finally:
-            if self._outlet is not None:
-                self._outlet.is_open = self._is_open
+            if self._outbox is not None:
+                self._outbox.is_open = self.is_open
 
     def pause_writing(self) -> None:
         """Called by the transport once it holds more than WRITE_LIMIT."""
         super().pause_writing()
         self.transport.pause_reading()
-        if self._outlet is not None:
-            self._outlet.is_paused = True
+        if self._outbox is not None:
+            self._outbox.is_paused = True
         if self._sender is not None:
             self._sender.on_paused()
 
@@ -119,8 +123,8 @@ class Wire(ServerConnection):
         """Called by the transport once it holds nothing."""
         super().resume_writing()
         self._read_on()
-        if self._outlet is not None:
-            self._outlet.is_paused = False
+        if self._outbox is not None:
+            self._outbox.is_paused = False
         if self._sender is not None:
             self._sender.on_drained()
 
@@ -132,8 +136,8 @@ class Wire(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport when the TCP connection is gone."""
         super().connection_lost(exc)
-        if self._outlet is not None:
-            self._outlet.is_open = False
+        if self._outbox is not None:
+            self._outbox.is_open = False
         if self._sender is not None:
             self._sender.on_lost()
 

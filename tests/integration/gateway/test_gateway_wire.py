@@ -18,7 +18,7 @@ from websockets.frames import Opcode
 from services.gateway.frames import Frame
 from services.gateway.measures import Tally
 from services.gateway.outbox import Limits
-from services.gateway.wire import WRITE_LIMIT, Wire
+from services.gateway.wire import WRITE_LIMIT, SocketOutbox, Wire
 from tests.integration.gateway.client import PATIENCE_SECONDS, Client
 from tests.integration.gateway.conftest import ANY_RATE, running_gateway
 from tests.integration.gateway.market import Market
@@ -44,7 +44,9 @@ class Witness:
         self.said: list[str] = []
         self.buffered: list[int] = []
         self.changed = asyncio.Event()
-        self.write = wire.serve(self, Tally()).write
+        outbox = SocketOutbox(wire, Tally(), lambda *_: (), Limits(), 0.0)
+        wire.serve(self, outbox)
+        self.write = outbox.write
 
     def on_paused(self) -> None:
         self._note("paused")

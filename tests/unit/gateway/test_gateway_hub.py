@@ -11,11 +11,11 @@ import pytest
 from services.gateway.alert_index import AlertIndex
 from services.gateway.frames import Frame
 from services.gateway.hub import History, Hub
-from services.gateway.outbox import Limits, Outbox
+from services.gateway.outbox import Limits
 from services.gateway.protocol import ALL, Position, Subscription
 from shared.events import Enriched, Market
 from shared.incarnations import Head
-from tests.unit.gateway.reading import text_of
+from tests.unit.gateway.reading import ReadOutbox, text_of
 
 NOW_MS = 1771105102104
 LIFE = "1795346662034123-3fa9c1d2"
@@ -51,11 +51,8 @@ class Bench:
 class Client:
     def __init__(self, hub: Hub, wanted: Subscription, since: str | None = None) -> None:
         self.frames: list[Frame] = []
-        self.outbox = Outbox(hub.encode_pending, self, Limits(), 0.0)
+        self.outbox = ReadOutbox(hub.encode_pending, self.frames.append, Limits())
         hub.join(self.outbox, wanted, since)
-
-    def write(self, frame: Frame) -> None:
-        self.frames.append(frame)
 
     def read(self) -> list[dict[str, Any]]:
         """Everything there is to read; the client keeps up from now on."""

@@ -1,9 +1,9 @@
 """What a slow client is sent, and when it is given up."""
 
 from services.gateway.frames import Frame, Frames
-from services.gateway.outbox import Limits, Outbox, Pending, Update
+from services.gateway.outbox import Limits, Pending, Update
 from services.gateway.protocol import Subscription
-from tests.unit.gateway.reading import text_of
+from tests.unit.gateway.reading import ReadOutbox, text_of
 
 LIMITS = Limits(alerts=3, stall_seconds=10.0, idle_seconds=60.0)
 SHARED = Frame(b"shared")
@@ -17,13 +17,13 @@ class Bench:
         self.sent: list[bytes] = []
         self.room = 1_000_000
         self.own: tuple[bytes, ...] = (b"own",)
-        self.outbox = Outbox(self._encode, self, LIMITS, 0.0)
+        self.outbox = ReadOutbox(self._encode, self._write, LIMITS)
 
     def _encode(self, _wanted: Subscription, pending: Pending) -> Frames:
         self.encoded.append(pending)
         return tuple(Frame(text) for text in self.own)
 
-    def write(self, frame: Frame) -> None:
+    def _write(self, frame: Frame) -> None:
         assert not self.outbox.is_busy, "written while bytes wait"
         self.sent.append(text_of(frame))
         self.room -= 1
