@@ -43,7 +43,7 @@ def test_without_python_it_says_what_to_install(checkout: Path) -> None:
 
 def test_shim_whose_python_does_not_exist_is_passed_over(checkout: Path, tmp_path: Path) -> None:
     program(tmp_path / "bin" / "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
-    program(tmp_path / "bin" / "python3.12", f"""case "$*" in *install.py*) echo "took 3.12"; exit 0;; esac; exec {sys.executable} "$@" """)
+    program(tmp_path / "bin" / "python3.12", f"""case "$*" in *install.py*) echo "took 3.12"; exit 0;; esac; exec "{sys.executable}" "$@" """)
     assert install(checkout, tmp_path / "bin").stdout == "took 3.12\n"
 
 
@@ -53,7 +53,7 @@ def test_too_old_python_is_passed_over(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_python_without_venv_names_the_package(checkout: Path, tmp_path: Path) -> None:
-    program(tmp_path / "bin" / "python3", f"""case "$*" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@" """)
+    program(tmp_path / "bin" / "python3", f"""case "$*" in *ensurepip*) exit 1;; esac; exec "{sys.executable}" "$@" """)
     result = install(checkout, tmp_path / "bin")
     assert result.returncode == 2
     assert "apt install python3-venv" in result.stderr
