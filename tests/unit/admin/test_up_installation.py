@@ -43,7 +43,9 @@ def test_without_python_it_says_what_to_install(checkout: Path) -> None:
 
 def test_shim_whose_python_does_not_exist_is_passed_over(checkout: Path, tmp_path: Path) -> None:
     program(tmp_path / "bin" / "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
-    program(tmp_path / "bin" / "python3.12", f"""case "$*" in *install.py*) echo "took 3.12"; exit 0;; esac; exec "{sys.executable}" "$@" """)
+    program(
+        tmp_path / "bin" / "python3.12", f"""case "$*" in *install.py*) echo "took 3.12"; exit 0;; esac; exec "{sys.executable}" "$@" """
+    )
     assert install(checkout, tmp_path / "bin").stdout == "took 3.12\n"
 
 
