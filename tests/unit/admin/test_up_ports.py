@@ -19,13 +19,12 @@ LOOPBACK = "127.0.0.1"
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port where something listens; the one below it is free."""
-    port = find_free_port()
-    while not is_port_free(LOOPBACK, port - 1):
-        port = find_free_port()
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, port))
-        listener.listen()
-        yield port
+    while True:
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            port = int(listener.getsockname()[1])
+            if is_port_free(LOOPBACK, port - 1):
+                yield port
+                return
 
 
 def test_taken_gateway_port_is_named_with_its_variable(taken: int) -> None:
