@@ -91,6 +91,19 @@ async def test_a_market_from_before_its_first_price_to_a_source_that_falls_silen
     assert await visit.run("shifts") == []
 
 
+async def test_a_link_to_a_ticker_that_has_no_price_yet_waits_for_it(quiet: Quiet, visit: Visit) -> None:
+    await quiet.market.trade("MSFT", "10")
+    await visit.open(quiet.deployment, "#ticker=ORCL&interval=1m")
+    await visit.holds("document.querySelector('#chart-note').textContent === 'No price of ORCL yet'")
+    assert await visit.text("#chart-title") == "ORCL"
+    assert await visit.run("location.hash") == "#ticker=ORCL&interval=1m"
+    await quiet.market.trade("ORCL", "125.5")
+    await visit.holds("document.querySelector('#legend').textContent.includes('125.50')")
+    assert await visit.text("#chart-note") == ""
+    await visit.run("location.hash = '#%3Cb%3E'")
+    await visit.holds("tickstream.prices().some(({ ticker }) => location.hash === `#${ticker}`)")  # that can never be one
+
+
 async def test_a_price_that_changes_the_order_moves_its_row_with_the_focus_but_not_under_a_pointer(quiet: Quiet, visit: Visit) -> None:
     deployment, market, page = quiet.deployment, quiet.market, visit.page
     for ticker in ("ORDA", "ORDB", "ORDC"):

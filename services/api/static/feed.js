@@ -39,7 +39,7 @@
  */
 
 const EVERY = "*";
-const TICKER = /^[A-Z0-9][A-Z0-9.:-]{0,31}$/;
+export const TICKER = /^[A-Z0-9][A-Z0-9.:-]{0,31}$/;
 const NAMES_PER_MESSAGE = 100;
 /** The longest make 3.5 KB; the gateway takes 4 KiB. */
 const MOST_TICKERS = 1_000;

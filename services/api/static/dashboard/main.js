@@ -102,9 +102,9 @@ async function askToken() {
   follow(cursor);
 }
 
-/** Where the address names no ticker that there is, the first one is shown. */
+/** Where the address names no ticker, the first one is shown. One that is named has its price yet to come. */
 function chooseFirst() {
-  if (board.prices.size && !board.prices.has(view.get("ticker"))) view.set({ ticker: [...board.prices.keys()].sort()[0] });
+  if (board.prices.size && !view.get("ticker")) view.set({ ticker: [...board.prices.keys()].sort()[0] });
 }
 
 /* To the page */

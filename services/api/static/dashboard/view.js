@@ -5,12 +5,16 @@
  */
 
 import { formatFilter, parseFilter } from "/static/dashboard/alerts/filter.js";
+import { TICKER } from "/static/feed.js";
 
 /** Each part of the view with its default. */
 export const DEFAULTS = Object.freeze({ ticker: "", interval: "ticks", sort: "ticker", find: "", alerts: "all" });
 
 /** How a part is read where not every text has a meaning: what has none falls back. */
-const READERS = { alerts: (text) => formatFilter(parseFilter(text)) };
+const READERS = {
+  alerts: (text) => formatFilter(parseFilter(text)),
+  ticker: (text) => (TICKER.test(text) ? text : DEFAULTS.ticker),
+};
 
 export class View {
   #values = { ...DEFAULTS };

@@ -44,6 +44,8 @@ export class ChartPanel {
   /** Whether there is more to draw than a live price: that does not wait. */
   #isDue = false;
   #gapsListed = null;
+  /** Why history is missing. */
+  #trouble = "";
   #isLegendDue = false;
   /** Time of the point that the reader points at, or null. */
   #pointed = null;
@@ -84,6 +86,7 @@ export class ChartPanel {
     if (update.stocks.some((stock) => stock.ticker === ticker)) {
       this.history.add(this.#board.prices.get(ticker));
       this.#isLegendDue = true;
+      this.#showNote();
     }
     alerts.filter((alert) => alert.ticker === ticker).forEach((alert) => this.marks.add(alert));
   }
@@ -158,13 +161,20 @@ export class ChartPanel {
     return this.#interval === TICKS;
   }
 
-  #tell(text) {
-    write(this.#parts["chart-note"], text);
+  #tell(trouble) {
+    this.#trouble = trouble;
+    this.#showNote();
+  }
+
+  #showNote() {
+    const { ticker } = this.history;
+    const isAwaited = ticker !== null && !this.#board.prices.has(ticker);
+    write(this.#parts["chart-note"], this.#trouble || (isAwaited ? `No price of ${ticker} yet` : ""));
   }
 
   #choose() {
     const ticker = this.#view.get("ticker");
-    if (ticker === this.history.ticker || !this.#board.prices.has(ticker)) return;
+    if (ticker === this.history.ticker || !ticker) return;
     this.marks.choose(ticker);
     this.#begin(ticker);
   }
@@ -180,12 +190,12 @@ export class ChartPanel {
   #begin(ticker) {
     this.#parts["chart-title"].textContent = ticker;
     this.#parts.chart.setAttribute("aria-label", `Chart of ${ticker}, ${this.#isTicks ? "every tick" : `bars of ${this.#interval}`}`);
-    this.#tell("");
     this.#card.close();
     [this.#points, this.#pointed, this.#placedAs, this.#placedAlerts] = [[], null, "", []];
     this.#legend.clear();
     this.chart?.clear(this.#seconds);
     this.history.choose(ticker, this.#board.prices.get(ticker));
+    this.#tell("");
   }
 
   /** Seconds of a bar; 0: ticks. */
