@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 
 from services.gateway.outbox import Limits
 from services.gateway.protocol import Subscription, encode_subscribed
-from tests.integration.gateway.client import Client
+from tests.integration.gateway.client import PATIENCE_SECONDS, Client
 from tests.integration.gateway.conftest import ANY_RATE, running_gateway
 from tests.integration.gateway.market import Market
 
@@ -76,7 +76,16 @@ async def send_until_cut(silent: socket.socket, data: bytes) -> None:
                 await loop.sock_sendall(silent, data)
 
 
-async def test_stalled_client_delays_nobody_and_is_closed(market: Market, redis_url: str) -> None:
+async def until_closing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Until the gateway gave a client up, which it says before it tries to tell that client."""
+    printed = ""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "closing a slow client" not in printed:
+            await asyncio.sleep(0.01)
+            printed += capsys.readouterr().out
+
+
+async def test_stalled_client_delays_nobody_and_is_closed(market: Market, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     await fill(market, 1)
     loop = asyncio.get_running_loop()
     async with (
@@ -92,7 +101,7 @@ async def test_stalled_client_delays_nobody_and_is_closed(market: Market, redis_
             assert (await quick.receive())["stocks"][0]["price"] == price
             slowest = max(slowest, loop.time() - committed)
         assert slowest < 2.0
-        await asyncio.sleep(1.0)  # the time in which no byte leaves cannot be awaited otherwise
+        await until_closing(capsys)
         stalled.websocket.transport.resume_reading()
         close = await stalled.read_to_the_end()
         assert close is None or close.code == 4408  # None: cut before the close frame got through
@@ -132,7 +141,9 @@ async def test_slow_client_misses_no_alert(market: Market, redis_url: str) -> No
         assert slow.alert_ids == quick.alert_ids
 
 
-async def test_client_whose_alert_queue_is_full_is_closed_as_slow(market: Market, redis_url: str) -> None:
+async def test_client_whose_alert_queue_is_full_is_closed_as_slow(
+    market: Market, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     limits = Limits(alerts=2 * TICKERS, stall_seconds=600.0)
     async with (
         running_gateway(redis_url, partitions=1, limits=limits) as port,
@@ -142,7 +153,7 @@ async def test_client_whose_alert_queue_is_full_is_closed_as_slow(market: Market
         for price in range(10):
             await fill(market, 10 if price % 2 else 20)
             await quick.until_seen("T1", price * TICKERS + 2)
-        await asyncio.sleep(0.5)  # longer than the gateway takes between two looks
+        await until_closing(capsys)
         slow.websocket.transport.resume_reading()
         close = await slow.read_to_the_end()
         assert close is not None
