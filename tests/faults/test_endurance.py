@@ -1,6 +1,11 @@
 """Random faults, a little of them; and the judge of such runs, who must see every kind of fault there is."""
 
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 
@@ -110,3 +115,42 @@ async def test_random_faults_lose_nothing_double_nothing_and_change_no_value(tmp
     assert report.verdict.is_clean, report.verdict.examples
     assert report.seen >= report.ticks > 0
     assert report.counts.total() > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_run_that_is_ended_early_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    def is_begun() -> bool:
+        return any(tmp_path.rglob("*-fetcher.log"))
+
+    def left() -> list[str]:
+        processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [entry.name for entry in processes if str(tmp_path).encode() in _read(entry / "environ") + _read(entry / "cmdline")]
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.endurance",
+        env={**os.environ, "TMPDIR": str(tmp_path), "MINUTES": "5"}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            while not is_begun():
+                await asyncio.sleep(0.05)
+        process.send_signal(number)
+        async with asyncio.timeout(60):
+            assert b"ended before its time" in await process.stderr.read()
+            assert await process.wait() == 1
+            while left():  # the fork server's helper sees it end a moment later
+                await asyncio.sleep(0.05)
+    finally:
+        for pid in left():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    assert os.listdir(tmp_path) == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended, or is of another account
+        return b""
