@@ -5,6 +5,7 @@ busy has a slot per ticker in which the newest price replaces the older, and a q
 own once it drains.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Limits:
     """Until a cursor that was not reached here is none of ours."""
 
 
-class Outbox:
+class Outbox(ABC):
     """The messages for one client, in order. `encode` makes messages of what is pending; where they go, a subclass says.
 
     During `write`, or at any other time, `on_paused` says that the transport holds bytes back. Times are seconds of one
@@ -83,9 +84,9 @@ class Outbox:
         self._drained_at = now
         self._buffered = 0
 
+    @abstractmethod
     def write(self, frame: Frame) -> None:
         """Hand a message to the transport."""
-        raise NotImplementedError
 
     @property
     def waiting(self) -> int:

@@ -618,7 +618,10 @@ export function asking(url, tickers, cursor) {
 /** A number that is a price, behind its name. No text within a string looks like that: there a quote is escaped. */
 const PRICES = /([{,]\s*"(?:price|sma)"\s*:\s*)(-?(?!0\d)\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=\s*[,}])/g;
 
-/** V8 notes each text below ten characters of a JSON value for good: with prices, which hardly come twice, that took as long as all else. */
+/**
+ * V8 looks a text below ten characters of a JSON value up in its table of names, and keeps it: with prices, which hardly come twice, that
+ * took as long as all else. Longer ones it just copies.
+ */
 const LONG = " ".repeat(10);
 
 /** Read a message; `price` and `sma` of its entries stay text. A reviver that is told each number's source would take four times as long. */
