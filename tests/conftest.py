@@ -21,7 +21,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
-from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port
+from services.admin.embedded import EmbeddedPostgres, EmbeddedRedis, find_free_port, ports
 from services.admin.migrate import migrate_postgres
 from shared.redis.client import connect
 from tests.servers import (
@@ -58,6 +58,17 @@ def _extract_first(
 traceback.StackSummary.extract = classmethod(_extract_first)  # type: ignore[assignment]
 # The interpreter notes by itself where coroutines were made, so many frames deep.
 asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]  # typeshed calls it final; there is no other way to say it
+
+
+def _own_ports(number: int, count: int) -> tuple[int, int]:
+    """The first and the last port of a worker's part: what one has found and not yet taken, no other finds."""
+    size = (ports.LAST_PORT - ports.FIRST_PORT + 1) // count
+    first = ports.FIRST_PORT + number % count * size  # a worker in the place of one that died has a number beyond
+    return first, first + size - 1
+
+
+if WORKER != "alone":
+    ports.FIRST_PORT, ports.LAST_PORT = _own_ports(int(WORKER.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 # Background jobs of a shell ignore SIGINT, and whatever they start does: a service that is sent one would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

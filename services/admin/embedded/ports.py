@@ -3,11 +3,15 @@
 import errno
 import secrets
 import socket
+from collections import deque
 
 LOOPBACK = "127.0.0.1"
 
 # Below the range from which systems number outgoing connections: one of those could take the port of a server that restarts.
 FIRST_PORT, LAST_PORT = 20_000, 31_999
+
+_found: deque[int] = deque(maxlen=500)
+"""The last ones that were returned: whoever asked may not listen there yet."""
 
 
 def is_port_free(host: str, port: int) -> bool:
@@ -27,9 +31,10 @@ def is_port_free(host: str, port: int) -> bool:
 
 
 def find_free_port(host: str = LOOPBACK) -> int:
-    """Return a port on which nothing listens now, chosen at random so that two searchers hardly ever meet."""
+    """Return a port on which nothing listens now, another one each time, chosen at random so that two searchers hardly ever meet."""
     for _ in range(1000):
         port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)
-        if is_port_free(host, port):
+        if port not in _found and is_port_free(host, port):
+            _found.append(port)
             return port
     raise OSError(errno.EADDRINUSE, f"no free port on {host} between {FIRST_PORT} and {LAST_PORT}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.admin.embedded import DataUnusable, ServerFailed, find_free_port, is_port_free
+from services.admin.embedded import DataUnusable, ServerFailed, find_free_port, is_port_free, ports
 from services.admin.embedded.process import (
     LAUNCHER,
     Launch,
@@ -35,6 +35,12 @@ def test_found_port_is_free_and_no_number_of_an_outgoing_connection() -> None:
     port = find_free_port()
     assert is_port_free("127.0.0.1", port)
     assert 20_000 <= port < 32_000
+
+
+def test_a_port_is_not_found_twice_while_nobody_listens_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LAST_PORT", ports.FIRST_PORT + 199)
+    found = [find_free_port() for _ in range(60)]
+    assert len(set(found)) == len(found)
 
 
 def test_second_holder_of_a_data_directory_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
