@@ -6,12 +6,15 @@ knows whether a repetition is harmless.
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio import Connection, Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -95,3 +98,30 @@ def connect(url: str, *, service: str, block_seconds: float = 0) -> Redis:
     pool = client.connection_pool
     pool.connection_class = _TlsConnection if issubclass(pool.connection_class, SSLConnection) else _PlainConnection
     return client
+
+
+async def exchange(redis: Redis, *commands: Iterable[str | int]) -> list[Any]:
+    """Send commands at once on one connection, and return their answers as they came; others may come in between.
+
+    What a pipeline of redis-py does, for little more than half of its CPU (58 instead of 100 µs for three commands): whatever waits for a
+    tick waits for this. Raise the first error that Redis answered, when all are read, or one of `REDIS_AWAY`.
+    """
+    pool = redis.connection_pool
+    connection = await pool.get_connection()
+    try:
+        # Sending and reading close the connection when they are not brought to their end: no later call gets an answer to this one.
+        await connection.send_packed_command(connection.pack_commands(commands))
+        answers = [await _answer(connection) for _ in commands]
+    finally:
+        await pool.release(connection)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error

@@ -20,6 +20,7 @@ from shared import streams
 from shared.commits import Digest, Entries, State
 from shared.errors import NotReady, TransientError
 from shared.incarnations import Ended, Head, parse_lineage
+from shared.redis.client import exchange
 from shared.redis.cluster import at, check_role, name_of_server
 
 LIBRARY = "tickstream_1"
@@ -303,11 +304,12 @@ async def read(redis: Redis, stream: str, partition: int, after: str, *, count: 
     key = streams.stream(stream, partition)
     try:
         async with at(redis, key) as server:
-            pipeline = server.pipeline(transaction=False)
-            pipeline.xread({key: after}, count=count, block=block_ms or None)
-            pipeline.hmget(streams.log(partition), ["incarnation", _SEQ_FIELD[stream]])
-            pipeline.role()
-            found, (incarnation, seq), role = await pipeline.execute()
+            found, (incarnation, seq), role = await exchange(
+                server,
+                ("XREAD", "COUNT", count, *(("BLOCK", block_ms) if block_ms else ()), "STREAMS", key, after),
+                ("HMGET", streams.log(partition), "incarnation", _SEQ_FIELD[stream]),
+                ("ROLE",),
+            )
             await check_role(server, role)
     except ResponseError as error:
         raise refusal(error) from error

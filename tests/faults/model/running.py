@@ -18,6 +18,7 @@ from services.analyzer import service as analyzing
 from services.fetcher import producer as producing
 from services.gateway import feed
 from services.persister import service as persisting
+from shared.redis import log
 from shared.redis.lease import Lease
 from shared.redis.log import library_code
 from tests.faults.model import actors, gates
@@ -121,6 +122,7 @@ def small_batches() -> Iterator[None]:
         for module in (analyzing, persisting, producing):
             stack.enter_context(patch.object(module, "wait_or_stop", gates.wait_or_stop))
         stack.enter_context(patch.object(Lease, "idle", gates.idle))
+        stack.enter_context(patch.object(log, "exchange", gates.exchange))
         for module, name, value in (
             (analyzing, "BATCH_ENTRIES", ANALYZER_BATCH), (persisting, "ENTRIES", 6), (producing, "FIRST_WAIT_SECONDS", 0.0),
             (feed, "LOOK_SECONDS", math.inf), (persisting, "LOOK_AGAIN_SECONDS", math.inf),  # which would follow the clock, not the seed

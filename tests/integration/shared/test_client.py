@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared import streams
 from shared.redis import client as client_module
 from shared.redis import log
-from shared.redis.client import REDIS_AWAY, connect
+from shared.redis.client import REDIS_AWAY, connect, exchange
 from tests.faults.proxy import Cut, Duplicate, FaultProxy
 from tests.integration.partition import PartitionUnderTest
 
@@ -37,7 +38,11 @@ async def transaction(client: Any) -> None:
     await client.pipeline(transaction=True).incr("counter").execute()
 
 
-@pytest.mark.parametrize("count_up", [plain_call, pipeline, transaction])
+async def an_exchange(client: Any) -> None:
+    await exchange(client, ("INCR", "counter"))
+
+
+@pytest.mark.parametrize("count_up", [plain_call, pipeline, transaction, an_exchange])
 async def test_a_write_whose_answer_is_lost_is_done_once_and_raises(
     redis: Redis, proxy: FaultProxy, count_up: Callable[[Any], Awaitable[None]]
 ) -> None:
@@ -139,6 +144,23 @@ async def get_two(client: Any, number: int) -> None:
     assert await client.pipeline(transaction=False).echo(f"{number}").get(f"key-{number}").execute() == [f"{number}", f"value-{number}"]
 
 
+async def exchange_two(client: Any, number: int) -> None:
+    assert await exchange(client, ("ECHO", number), ("GET", f"key-{number}")) == [f"{number}", f"value-{number}"]
+
+
+CALLS = (get, get_two, exchange_two)
+
+
+async def test_an_error_among_the_answers_is_raised_when_all_are_read(redis: Redis, redis_url: str) -> None:
+    await redis.set("key-1", "value-1")
+    async with connect(redis_url, service="tests") as client:
+        before = await client.client_id()
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await exchange(client, ("ECHO", 1), ("HMGET", "key-1", "field"), ("ECHO", 2))
+        await exchange_two(client, 1)
+        assert await client.client_id() == before, "the connection was well"
+
+
 async def test_a_cancelled_call_never_leaves_its_answer_to_the_next(redis: Redis, redis_url: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -147,12 +169,12 @@ async def test_a_cancelled_call_never_leaves_its_answer_to_the_next(redis: Redis
     cancelled = 0
     async with connect(redis_url, service="tests") as client:
         while cancelled < 200:
-            asking = asyncio.create_task(chance.choice([get, get_two])(client, chance.randrange(50)))
+            asking = asyncio.create_task(chance.choice(CALLS)(client, chance.randrange(50)))
             for _ in range(chance.randrange(5)):
                 await asyncio.sleep(0)
             asking.cancel()
             cancelled += isinstance((await asyncio.gather(asking, return_exceptions=True))[0], asyncio.CancelledError)
-            await chance.choice([get, get_two])(client, 50 + chance.randrange(50))
+            await chance.choice(CALLS)(client, 50 + chance.randrange(50))
 
 
 async def test_a_blocking_read_that_is_given_up_leaves_nothing_behind(redis: Redis, redis_url: str) -> None:
