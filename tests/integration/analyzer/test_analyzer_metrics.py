@@ -4,15 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from redis.asyncio import Redis
 
+from services.analyzer.measures import HOP
 from services.analyzer.service import analyze
 from services.analyzer.settings import AnalyzerSettings
-from shared import streams
+from shared import metrics, streams
 from shared.redis.client import connect
 from shared.redis.lease import Lease
 from tests.integration.partition import PartitionUnderTest
 from tests.observed import Gain, total
+
+
+@pytest.fixture(autouse=True)
+def measured_from_now_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics are the process', and so is what other tests left there: the step model kills analyzers, and sets clocks ahead."""
+    metrics.ANALYZER_LAG.clear()
+    monkeypatch.setattr(HOP, "_done_ms", 0)
 
 
 @asynccontextmanager
