@@ -122,7 +122,7 @@ async def test_no_function_touches_a_key_that_it_was_not_given(partition: Partit
 
 
 async def test_a_function_that_touches_a_hidden_key_is_seen(partition: PartitionUnderTest) -> None:
-    declared = "call('RPUSH', keys[8 + i], unpack(prices[i]))"
+    declared = "local key = keys[8 + i]"
     assert log.library_code().count(declared) == 1
     hidden = declared.replace("keys[8 + i]", "'prices:{0}:AAPL.' .. i")
     await partition.redis.function_load(looking(log.library_code().replace(declared, hidden)), replace=True)
